@@ -1,0 +1,31 @@
+# Two commands for a newcomer: `make report` and `make test`. Each makes .venv first and is quick when nothing changed.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: help report test lab export clean
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
+
+$(READY): setup.py settings.ini constraints.txt
+	@echo "Installing into .venv: about 3 GB, a few minutes the first time."
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+report: $(READY)  ## run the matrix of models and write reports/<dataset>/index.html
+	$(BIN)/disaster report $(ARGS)
+
+test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
+	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+lab: $(READY)  ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab nbs
+
+export: $(READY)  ## write the package from the notebooks and clean them
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh -c 'nbdev_export && nbdev_clean'
+
+clean:  ## remove what can be made again: .venv, models, the sample's report
+	rm -rf .venv models reports/sample build dist *.egg-info

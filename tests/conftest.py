@@ -1,0 +1,42 @@
+"""What the tests share: the data they may use, a small report of the sample, and a strict mode in which nothing is skipped."""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # papermill, disaster and nbdev_* of this environment
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """With DISASTER_STRICT set, as CI does where the real data are, a skipped test is a failed one."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("DISASTER_STRICT"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"This machine could have run it, but it was skipped: {reason}"
+
+
+def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """Run a command of this environment and keep what it says."""
+    return subprocess.run(words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """The sample data that come with the project."""
+    from disaster_nbdev.data import load
+    return load(ROOT/"data"/"sample")
+
+
+@pytest.fixture(scope="session")
+def kaggle():
+    """Kaggle's files, where they are found."""
+    from disaster_nbdev.data import load
+    dataset = load()
+    if dataset.name != "kaggle": pytest.skip("Kaggle's files are not here")
+    return dataset
