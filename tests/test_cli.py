@@ -1,0 +1,137 @@
+"""The command line, as a shell sees it: exit codes, one clear sentence, files whole or untouched."""
+import io
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from conftest import ROOT, run
+
+SAMPLE = ROOT/"data"/"sample"
+HEADER = "id,keyword,location,text,target\n"
+GOOD = "".join(f"{i},,,tweet {i},{i % 2}\n" for i in range(20))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A small trained run."""
+    out = tmp_path_factory.mktemp("saved")
+    answer = run("papermill", "nbs/train.ipynb", str(out/"out.ipynb"), "-p", "output", str(out), "-p", "epochs", "1", "-p", "hidden_size", "4",
+                 "-p", "recipe", "small", "-p", "batch_size", "64", DISASTER_DATA=str(SAMPLE))
+    assert answer.returncode == 0, answer.stderr
+    return out/"models"/"small-glove"
+
+
+def folder_with(tmp_path, train: bytes | None, test: bytes | None):
+    """A data folder with these two files."""
+    for name, content in (("train.csv", train), ("test.csv", test)):
+        if content is not None: (tmp_path/name).write_bytes(content)
+    return str(tmp_path)
+
+
+TEST = b"id,keyword,location,text\n900,,,calm\n"
+
+
+@pytest.mark.parametrize("train, test, said", [
+    (None, None, "There is no train.csv in"),
+    ((HEADER + GOOD).encode(), None, "There is no test.csv in"),
+    (b"id,keyword,text,target\n1,,fire,1\n", TEST, "has no column location; it has id, keyword, text, target"),
+    ((HEADER + GOOD + "77,,,fire,2\n").encode(), TEST, "train.csv, row 22, column target: the label is 0 or 1, not 2"),
+    ((HEADER + GOOD + "3,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: 3 occurs twice"),
+    ((HEADER + GOOD + "x,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: a whole number is needed, not 'x'"),
+    ((HEADER + GOOD + "78,,,fire,\n").encode(), TEST, "train.csv, row 22, column target: a whole number is needed, not nothing"),
+    (b"", TEST, "train.csv is empty"),
+    (HEADER.encode(), TEST, "train.csv holds a header and no tweets"),
+    ((HEADER + GOOD + "79,,,caf\u00e9,1\n").encode("latin-1"), TEST, "train.csv is not UTF-8: row 22, column text"),
+    ((HEADER + GOOD).encode(), b"id,keyword,location,text,target\n900,,,calm,0\n", "labels of test rows would leak"),
+    ((HEADER + GOOD + '80,,,"fire,1\n').encode(), TEST, "is not a CSV table"),
+    (b"\x00\x01\x02" + HEADER.encode(), TEST, "holds NUL bytes"),
+    ((HEADER + "".join(f"{i},,,t {i},1\n" for i in range(20))).encode(), TEST, "all labels are 1"),
+    ("\ufeff".encode() + (HEADER + GOOD).encode(), b"", "test.csv is empty"),
+], ids=["no files", "no test", "no column", "label 2", "id twice", "id no number", "no label", "empty", "header only", "latin-1", "labelled test",
+        "open quote", "binary", "one class", "empty test"])
+@pytest.mark.parametrize("command", [("data", "show"), ("report",)], ids=" ".join)
+def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
+    data, output = tmp_path/"data", tmp_path/"output"
+    data.mkdir()
+    extra = ("--output", str(output)) if command == ("report",) else ()
+    answer = run("disaster", *command, "--data", folder_with(data, train, test), *extra)
+    assert answer.returncode == 2
+    assert said in answer.stderr and "Traceback" not in answer.stderr and len(answer.stderr.strip().splitlines()) == 1
+    assert not output.exists(), "nothing is written before the data are known to be good"
+
+
+@pytest.mark.parametrize("words, said", [
+    (("report", "--set", "nonsense"), "Unknown set 'nonsense': choose one of"),
+    (("report", "--only", "gruu"), "Unknown recipe or run 'gruu'"),
+    (("report", "--workers", "0"), "0 is not in the range"),
+    (("run", "gru", "-p", "epoch", "3"), "Did you mean 'epochs'?"),
+    (("run", "-p", "dropout", "1.5"), "dropout must lie between 0 and 0.99, not 1.5."),
+    (("run", "-p", "embedding", "/no/such/vectors.bin"), "/no/such/vectors.bin"),
+    (("run", "nobody"), "Unknown recipe 'nobody': choose one of lstm,"),
+    (("score", "x.csv", "--run", "nobody"), "There is no saved run 'nobody'"),
+], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
+def test_wrong_words_are_one_sentence(words, said):
+    answer = run("disaster", *words, DISASTER_DATA=str(SAMPLE))
+    assert answer.returncode == 2 and said in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_help_does_not_load_tensorflow():
+    code = "import sys, disaster_nbdev, disaster_nbdev.cli; print([m for m in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'gensim') if m in sys.modules])"
+    assert run(sys.executable, "-c", code).stdout.strip() == "[]"
+    assert run("disaster", "--help").returncode == 0
+
+
+def test_score_keeps_rows_columns_and_order(saved, tmp_path):
+    tweets = pd.read_csv(SAMPLE/"test.csv", dtype=str, keep_default_na=False).sample(frac=1, random_state=1)
+    tweets.to_csv(tmp_path/"in.csv", index=False)
+    answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(saved), "--output", str(tmp_path/"out.csv"))
+    assert answer.returncode == 0 and f"{len(tweets)} tweets scored" in answer.stderr
+    scored = pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False)
+    assert scored[tweets.columns].to_numpy().tolist() == tweets.to_numpy().tolist()
+    record = pd.read_csv(saved.parent.parent/"runs"/"small-glove"/"predictions_test.csv").set_index("id").probability
+    expected = record.loc[scored.id.astype(int)].to_numpy()
+    assert abs(scored.probability.astype(float) - expected).max() < 1e-5, "the same tweets get the scores of the record"
+
+
+def test_score_from_and_to_a_pipe(saved):
+    text = 'text,who\n"Fire, near the station",a\n,b\n"two\nlines",c\n'
+    answer = subprocess.run(["disaster", "score", "-", "--run", str(saved)], input=text, capture_output=True, text=True)
+    assert answer.returncode == 0
+    assert pd.read_csv(io.StringIO(answer.stdout)).who.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("content, words, said", [
+    (None, (), "cannot be read: No such file or directory"),
+    (b"", (), "is empty"),
+    (b"tweet\nfire\n", (), "has no column text; it has tweet"),
+    (b"text,label\nfire,1\n", (), "has a column label already"),
+    ("text\ncaf\u00e9\n".encode("latin-1"), (), "not UTF-8: row 2, column text"),
+], ids=["missing", "empty", "no column", "label there", "latin-1"])
+def test_score_refuses_bad_files_and_leaves_the_output_alone(content, words, said, saved, tmp_path):
+    source, target = tmp_path/"in.csv", tmp_path/"out.csv"
+    if content is not None: source.write_bytes(content)
+    target.write_text("precious")
+    answer = run("disaster", "score", str(source), "--run", str(saved), "--output", str(target), *words)
+    assert answer.returncode == 2 and said in answer.stderr and "Traceback" not in answer.stderr
+    assert target.read_text() == "precious" and len(list(tmp_path.iterdir())) == (1 if content is None else 2)
+
+
+def test_score_no_tweets_and_odd_tweets(saved, tmp_path):
+    (tmp_path/"none.csv").write_text("text\n")
+    answer = run("disaster", "score", str(tmp_path/"none.csv"), "--run", str(saved))
+    assert answer.returncode == 0 and answer.stdout == "text,probability,label\n"
+    odd = pd.DataFrame({"text": ["\U0001F525", "zzzzqqq", "fire " * 20_000, "<script>alert(1)</script>", "\u202Eerif", "=1+1"]})
+    odd.to_csv(tmp_path/"odd.csv", index=False)
+    answer = run("disaster", "score", str(tmp_path/"odd.csv"), "--run", str(saved))
+    assert pd.read_csv(io.StringIO(answer.stdout)).probability.between(0, 1).tolist() == [True] * 6
+
+
+def test_score_says_when_the_saved_run_is_damaged(saved, tmp_path):
+    (tmp_path/"run").mkdir()
+    for name in ("config.json", "vocabulary.json", "model.keras"): (tmp_path/"run"/name).write_bytes((saved/name).read_bytes())
+    (tmp_path/"run"/"model.keras").write_bytes((saved/"model.keras").read_bytes()[:2000])
+    (tmp_path/"in.csv").write_text("text\nfire\n")
+    answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(tmp_path/"run"))
+    assert answer.returncode == 2 and "no usable saved run" in answer.stderr and "Traceback" not in answer.stderr

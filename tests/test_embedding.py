@@ -1,0 +1,510 @@
+"""Embeddings: hostile, damaged and very large files, and gensim's real download code against a server on this machine."""
+import gzip, hashlib, json, os, pickle, subprocess, sys, threading, tracemalloc
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gensim import downloader
+from gensim.models import KeyedVectors
+
+from disaster_nbdev.data import UserError
+from disaster_nbdev.embedding import DOWNLOADS, EMBEDDINGS, check, coverage, fetch, file_matrix, matrix
+from disaster_nbdev.vocabulary import Vocabulary, build_vocabulary
+
+STUDY_WORDS = 11_969
+WORD2VEC, TWITTER = DOWNLOADS["word2vec"], DOWNLOADS["glove-twitter"]
+
+
+def binary(vectors, newline=b""):
+    "word2vec binary, as bytes."
+    dim = len(next(iter(vectors.values())))
+    return b"%d %d\n" % (len(vectors), dim) + b"".join(
+        word.encode() + b" " + np.asarray(v, "<f4").tobytes() + newline for word, v in vectors.items())
+
+
+def text(vectors, header=True):
+    "word2vec or GloVe text, as bytes; float32 numbers survive it exactly."
+    dim = len(next(iter(vectors.values())))
+    lines = [f"{word} {' '.join(repr(float(x)) for x in v)}\n" for word, v in vectors.items()]
+    return ((f"{len(vectors)} {dim}\n" if header else "") + "".join(lines)).encode()
+
+
+def fails(call):
+    "The sentence that a user would read: one paragraph, no traceback."
+    with pytest.raises(UserError) as caught: call()
+    said = str(caught.value)
+    assert "\n" not in said and said[0].isprintable() and said.endswith("."), said
+    return said
+
+
+def put(folder, name, content):
+    path = Path(folder)/name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study():
+    "A vocabulary as large as the study's; the vectors of every third word, plus one word that is in no tweet."
+    vocabulary = Vocabulary(tuple(f"word{i}" for i in range(STUDY_WORDS)), tuple(range(STUDY_WORDS, 0, -1)))
+    random = np.random.default_rng(7)
+    made = lambda dim: {word: random.standard_normal(dim).astype("float32") for word in (*vocabulary.words[::3], "unused")}
+    return vocabulary, {WORD2VEC: made(300), TWITTER: made(200)}
+
+
+@pytest.fixture(scope="module")
+def site(study, tmp_path_factory):
+    "What gensim's site holds: a list, the packed vectors, and for each a Python file that would leave a mark when run."
+    folder, models = tmp_path_factory.mktemp("site"), {}
+    for source, vectors in study[1].items():
+        packed = gzip.compress(binary(vectors) if source == WORD2VEC else text(vectors), compresslevel=1)
+        put(folder, f"{source}/{source}.gz", packed)
+        put(folder, f"{source}/__init__.py", f"open({str(folder/'executed')!r}, 'w').close()\n".encode())
+        models[source] = {"num_records": len(vectors), "file_size": len(packed), "base_dataset": "made by a test", "description": "",
+                          "parameters": {"dimension": 300}, "preprocessing": "", "license": "", "read_more": [], "reader_code": "",
+                          "checksum": hashlib.md5(packed).hexdigest(), "file_name": f"{source}.gz", "parts": 1}
+    put(folder, "list.json", json.dumps({"corpora": {}, "models": models}).encode())
+    return folder
+
+
+def point_at(monkeypatch, base):
+    "Send gensim's two addresses elsewhere; the list's was bound as a default argument when gensim was imported."
+    monkeypatch.setattr(downloader, "DATA_LIST_URL", f"{base}/list.json")
+    monkeypatch.setattr(downloader._load_info, "__defaults__", (f"{base}/list.json", "utf-8"))
+    monkeypatch.setattr(downloader, "DOWNLOAD_BASE_URL", base)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    "An empty gensim-data folder, a cache of our own, and no network: the addresses lead to a closed port."
+    monkeypatch.setenv("GENSIM_DATA_DIR", str(tmp_path/"gensim-data"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
+    monkeypatch.setattr(downloader, "BASE_DIR", downloader.BASE_DIR)  # put back after the test
+    point_at(monkeypatch, "http://127.0.0.1:9")
+    return tmp_path/"gensim-data"
+
+
+@pytest.fixture
+def cached(home, site):
+    "A gensim-data folder as after a download by gensim, at some earlier time."
+    for path in site.rglob("*"):
+        if path.is_file() and path.name != "executed": put(home, path.relative_to(site), path.read_bytes())
+    (home/"list.json").rename(home/"information.json")
+    return home
+
+
+@pytest.fixture
+def server(home, site, tmp_path, monkeypatch):
+    "A copy of the site, served on this machine; yields its folder and the paths asked for."
+    root, asked = tmp_path/"served", []
+    for path in site.rglob("*"):
+        if path.is_file(): put(root, path.relative_to(site), path.read_bytes())
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *args): asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root))) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        point_at(monkeypatch, f"http://127.0.0.1:{http.server_port}")
+        yield root, asked
+        http.shutdown()
+        thread.join()
+
+
+def assert_study_matrix(study, name, found, dim):
+    vocabulary, vectors = study[0], study[1][DOWNLOADS[name]]
+    assert found.shape == (STUDY_WORDS + 1, dim) and found.dtype == "float32"
+    expected = np.zeros((STUDY_WORDS + 1, dim), "float32")
+    for i in range(0, STUDY_WORDS, 3): expected[i + 1] = vectors[vocabulary.words[i]]
+    np.testing.assert_array_equal(found, expected)
+
+
+# The study's two collections, cached
+
+@pytest.mark.parametrize("name, dim", [("word2vec", 300), ("glove-twitter", 200)])
+def test_cached_collections_without_network(study, cached, site, name, dim):
+    found = matrix(study[0], name)
+    assert_study_matrix(study, name, found, dim)
+    assert coverage(study[0], found)["distinct"] == pytest.approx(1/3, abs=1e-3)
+    assert not (site/"executed").exists()
+
+
+def test_cached_file_without_list_is_read(study, cached):
+    (cached/"information.json").unlink()
+    assert_study_matrix(study, "glove-twitter", matrix(study[0], "glove-twitter"), 200)
+
+
+def test_wrong_checksum_of_a_cached_file(cached):
+    path = cached/TWITTER/f"{TWITTER}.gz"
+    path.write_bytes(gzip.compress(b"1 1\nfire 1.0\n"))
+    said = fails(lambda: fetch(TWITTER))
+    assert str(path) in said and "MD5" in said and f"Remove the folder {path.parent}" in said
+
+
+def test_sum_is_remembered_per_state_of_the_file(cached, monkeypatch):
+    path, count, real = cached/TWITTER/f"{TWITTER}.gz", [], hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: count.append(1) or real(*a))
+    fetch(TWITTER); fetch(TWITTER)
+    assert len(count) == 1
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1                                    # same size, other content, later time
+    path.write_bytes(content)
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 10**9))
+    assert "is damaged" in fails(lambda: fetch(TWITTER)) and len(count) == 2
+    assert "is damaged" in fails(lambda: fetch(TWITTER)) and len(count) == 3  # a wrong sum is never taken from memory
+
+
+def test_cache_folder_that_cannot_be_written(cached, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(put(tmp_path, "a_file", b"")))
+    assert fetch(TWITTER).is_file()
+
+
+def test_truncated_cached_files(cached):
+    (cached/"information.json").unlink()
+    vocabulary = build_vocabulary(["word0"])
+    for source, name in ((WORD2VEC, "word2vec"), (TWITTER, "glove-twitter")):
+        path = cached/source/f"{source}.gz"
+        path.write_bytes(path.read_bytes()[:-1000])
+        said = fails(lambda: matrix(vocabulary, name))
+        assert str(path) in said and "gzip data break off" in said
+
+
+# gensim's download code, against a server on this machine
+
+@pytest.mark.parametrize("name, dim", [("word2vec", 300), ("glove-twitter", 200)])
+def test_download(study, home, site, server, name, dim, capsys):
+    root, asked = server
+    assert_study_matrix(study, name, matrix(study[0], name), dim)
+    source = DOWNLOADS[name]
+    assert f"/{source}/{source}.gz" in asked and "/list.json" in asked
+    assert f"/{source}/__init__.py" in asked and (home/source/"__init__.py").is_file()
+    assert not (site/"executed").exists() and source not in sys.modules     # fetched, never run
+    assert capsys.readouterr().out == ""                                    # progress stays off the results
+    asked.clear()
+    assert_study_matrix(study, name, matrix(study[0], name), dim)
+    assert asked == []                                                      # the second time nothing is asked for
+
+
+def test_the_fetched_code_would_leave_a_mark(site, tmp_path):
+    "So that the absence of the mark above proves something."
+    code = (site/TWITTER/"__init__.py").read_text().replace(str(site), str(tmp_path))
+    exec(compile(code, "fetched", "exec"))
+    assert (tmp_path/"executed").exists()
+
+
+def test_download_with_wrong_checksum(home, server):
+    root, _ = server
+    path = root/TWITTER/f"{TWITTER}.gz"
+    path.write_bytes(path.read_bytes()[:-1] + b"X")
+    said = fails(lambda: fetch(TWITTER))
+    assert "wrong checksum" in said and "try again" in said
+    assert not (home/TWITTER).exists()
+
+
+def test_file_missing_on_the_site(home, server):
+    (server[0]/TWITTER/f"{TWITTER}.gz").unlink()
+    said = fails(lambda: fetch(TWITTER))
+    assert "404" in said and str(home/TWITTER/f"{TWITTER}.gz") in said
+    assert not (home/TWITTER).exists()
+
+
+def test_no_network_and_no_file(home, capsys, caplog):
+    said = fails(lambda: matrix(build_vocabulary(["fire"]), "word2vec"))
+    assert WORD2VEC in said and f"put the file at {home/WORD2VEC/(WORD2VEC + '.gz')}" in said and "Connect to the network" in said
+    assert "Traceback" not in capsys.readouterr().err + caplog.text
+
+
+def test_folder_without_its_file(home):
+    (home/TWITTER).mkdir(parents=True)
+    assert "holds no glove-twitter-200.gz" in fails(lambda: fetch(TWITTER))
+
+
+def test_list_that_is_no_list(cached):
+    put(cached, "information.json", b"{\"models\": ")
+    assert "information.json is not gensim's list" in fails(lambda: fetch(TWITTER))
+
+
+# Files on the user's disk
+
+TINY = {"fire": [1.5, -2.0, 0.25], "caf\u00e9": [0.1, 0.2, 0.3], "other": [9.0, 9.0, 9.0]}
+EXPECTED = np.float32([[0, 0, 0], TINY["fire"], [0, 0, 0], TINY["caf\u00e9"]])
+
+
+@pytest.fixture(scope="module")
+def tiny(): return build_vocabulary(["fire fire smoke caf\u00e9"])
+
+
+@pytest.mark.parametrize("form", ["binary", "binary with newlines", "text", "glove", "text with final spaces", "tabs", "crlf"])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_format_is_told_from_the_content(tiny, tmp_path, form, pack):
+    content = {"binary": binary(TINY), "binary with newlines": binary(TINY, b"\n"), "text": text(TINY),
+               "glove": text(TINY, header=False), "text with final spaces": text(TINY).replace(b"\n", b" \n"),
+               "tabs": text(TINY).replace(b" ", b"\t"), "crlf": text(TINY).replace(b"\n", b"\r\n")}[form]
+    for name in ("vectors", "vectors.bin", "vectors.txt", "vectors.gz", "vectors.kv"):
+        np.testing.assert_array_equal(file_matrix(tiny, put(tmp_path, name, pack(content))), EXPECTED)
+
+
+@pytest.mark.parametrize("name", ["v.kv", "v.kv.gz"])
+@pytest.mark.parametrize("sep_limit", [0, 10**6])
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("dtype, order", [("float32", "C"), ("float64", "C"), ("float32", "F")])
+def test_gensim_kv(tiny, tmp_path, name, sep_limit, protocol, dtype, order):
+    vectors = KeyedVectors(3)
+    vectors.add_vectors(list(TINY), np.array(list(TINY.values()), dtype))
+    vectors.vectors = np.array(list(TINY.values()), dtype, order=order)
+    vectors.set_vecattr("fire", "count", 3)                      # arrays of integers come along in real files
+    vectors.save(str(tmp_path/name), sep_limit=sep_limit, pickle_protocol=protocol)
+    np.testing.assert_array_equal(file_matrix(tiny, tmp_path/name), EXPECTED)
+    for beside in tmp_path.glob("*.np?"):
+        kept = beside.read_bytes()
+        beside.write_bytes(kept[:-20])
+        assert "damaged or cut short" in fails(lambda: file_matrix(tiny, tmp_path/name))
+        beside.unlink()
+        assert f"put {name}.vectors.npy beside it" in fails(lambda: file_matrix(tiny, tmp_path/name))
+
+
+def test_kv_of_gensim_3(tiny, tmp_path, monkeypatch):
+    "Its class, its list of words and its counts had other names."
+    import gensim.models.keyedvectors as module
+    def old(name): return type(name, (), {"__module__": module.__name__, "__qualname__": name})
+    Old, Word = old("Word2VecKeyedVectors"), old("Vocab")
+    monkeypatch.setattr(module, "Word2VecKeyedVectors", Old)
+    monkeypatch.setattr(module, "Vocab", Word)
+    value = Old()
+    value.index2word, value.vectors = list(TINY), np.float32(list(TINY.values()))
+    value.vocab = {word: Word() for word in TINY}
+    np.testing.assert_array_equal(file_matrix(tiny, put(tmp_path, "old.kv", pickle.dumps(value, 2))), EXPECTED)
+
+
+def harmful(path):
+    "Objects whose pickles would create `path` when opened."
+    class Made:
+        def __init__(self, *how): self.how = how
+        def __reduce__(self): return self.how
+    return [Made(os.mkdir, (str(path),)), Made(eval, (f"__import__('os').mkdir({str(path)!r})",)),
+            Made(subprocess.call, (["mkdir", str(path)],)), Made(np.save, (str(path), 1))]
+
+
+@pytest.mark.parametrize("which", range(4))
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_hostile_kv_runs_nothing(tiny, tmp_path, which, hidden, pack):
+    bomb = harmful(tmp_path/"harm")[which]
+    vectors = KeyedVectors(3)
+    vectors.add_vectors(list(TINY), np.float32(list(TINY.values())))
+    vectors.extra = bomb                                        # hidden inside an object that is otherwise in order
+    path = put(tmp_path, "hostile.kv", pack(pickle.dumps(vectors if hidden else bomb, 4)))
+    said = fails(lambda: file_matrix(tiny, path))
+    assert "hostile.kv was not opened" in said and "does not belong" in said
+    assert not list(tmp_path.glob("harm*"))
+    pickle.loads(gzip.decompress(path.read_bytes()) if pack is gzip.compress else path.read_bytes())
+    assert list(tmp_path.glob("harm*"))                         # Python's own reader does run it
+
+
+def test_hostile_array_beside_a_kv(tiny, tmp_path):
+    "An .npy of objects is a pickle too, and numpy can be made to read a bare pickle."
+    vectors = KeyedVectors(3)
+    vectors.add_vectors(list(TINY), np.float32(list(TINY.values())))
+    vectors.save(str(tmp_path/"v.kv"), sep_limit=0)
+    bomb = harmful(tmp_path/"harm")[0]
+    np.save(tmp_path/"objects.npy", np.array([[bomb]], object), allow_pickle=True)
+    for content in ((tmp_path/"objects.npy").read_bytes(), pickle.dumps(bomb)):
+        put(tmp_path, "v.kv.vectors.npy", content)
+        assert "damaged" in fails(lambda: file_matrix(tiny, tmp_path/"v.kv"))
+        assert not (tmp_path/"harm").exists()
+
+
+def test_broken_kv(tiny, tmp_path):
+    vectors = KeyedVectors(3)
+    vectors.add_vectors(list(TINY), np.float32(list(TINY.values())))
+    whole = pickle.dumps(vectors, 4)
+    for end in range(2, len(whole), 7):
+        assert "damaged pickle" in fails(lambda: file_matrix(tiny, put(tmp_path, "cut.kv", whole[:end])))
+    assert "holds no gensim KeyedVectors" in fails(lambda: file_matrix(tiny, put(tmp_path, "list.kv", pickle.dumps([1]))))
+    vectors.index_to_key = [*TINY, "one", "too many"]
+    assert "names 5 words but holds vectors of shape (3, 3)" in fails(lambda: file_matrix(tiny, put(tmp_path, "m.kv", pickle.dumps(vectors))))
+    vectors.vectors = np.arange(9).reshape(3, 3)
+    assert "not an array of floats" in fails(lambda: file_matrix(tiny, put(tmp_path, "i.kv", pickle.dumps(vectors))))
+
+
+def test_changed_bytes_of_a_kv_never_escape(tiny, tmp_path):
+    "Whatever one byte is changed to, the answer is a matrix or a sentence."
+    vectors = KeyedVectors(3)
+    vectors.add_vectors(list(TINY), np.float32(list(TINY.values())))
+    whole, random = pickle.dumps(vectors, 4), np.random.default_rng(3)
+    for _ in range(500):
+        changed = bytearray(whole)
+        changed[random.integers(2, len(whole))] = random.integers(256)
+        try: assert len(file_matrix(tiny, put(tmp_path, "changed.kv", changed))) == 4
+        except UserError: pass
+
+
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+def test_truncated_binary(tiny, tmp_path, newline):
+    whole = binary(TINY, newline)
+    for cut, count in ((1 + len(newline), 2), (12 + len(newline), 2), (30, 1)):
+        assert f"cut.bin breaks off after {count} of 3 vectors" in fails(lambda: file_matrix(tiny, put(tmp_path, "cut.bin", whole[:-cut])))
+
+
+def test_truncated_text(tiny, tmp_path):
+    lines = text(TINY).splitlines(True)
+    assert "breaks off after 2 of 3 vectors" in fails(lambda: file_matrix(tiny, put(tmp_path, "a", b"".join(lines[:-1]))))
+    assert "line 4: the row does not hold a word and 3 numbers" in fails(lambda: file_matrix(tiny, put(tmp_path, "b", b"".join(lines)[:-6])))
+
+
+@pytest.mark.parametrize("content, said", [
+    (b"", "not a vector file"), (b"\n\n", "not a vector file"), (b"id,text\n1,Fire in the hills\n", "not a vector file"),
+    (b"# Vectors\n\nThese are the vectors of 2019.\n", "not a vector file"), (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR 1 2\n", "not a vector file"),
+    (b"0 300\n", "announces 0 vectors"), (b"3 999999999\nfire 1\n", "announces 3 vectors of 999999999 numbers"),
+    (b"PK\x03\x04rest", "zip archive"), (os.urandom(0) + bytes(range(256))*50, "not a vector file")])
+def test_not_a_vector_file(tiny, tmp_path, content, said):
+    assert said in fails(lambda: file_matrix(tiny, put(tmp_path, "some.file", content)))
+
+
+@pytest.mark.parametrize("bad", ["nan", "-inf", "1e39"])
+def test_vectors_that_are_no_numbers(tiny, tmp_path, bad):
+    for form in (text, partial(text, header=False), binary):
+        with np.errstate(over="ignore"): content = form({**TINY, "fire": [0.0, float(bad), 0.0]})
+        assert "the vector of 'fire' holds NaN or infinity" in fails(lambda: file_matrix(tiny, put(tmp_path, "bad", content)))
+        with np.errstate(over="ignore"): content = form({**TINY, "other": [0.0, float(bad), 0.0]})
+        assert file_matrix(tiny, put(tmp_path, "unwanted", content)).any()      # a row that nobody wants does no harm
+
+
+def test_uneven_rows(tiny, tmp_path):
+    for row in (b"x 1 2\n", b"x 1 2 3 4\n", b"1 2 3\n", b"x\n"):
+        for header in (b"", b"5 3\n"):
+            lines = text(TINY, header=False) + row + b"y 1 2 3\n"
+            said = fails(lambda: file_matrix(tiny, put(tmp_path, "uneven.txt", header + lines)))
+            assert f"uneven.txt, line {5 if header else 4}: the row does not hold a word and 3 numbers" in said
+
+
+def test_glove_words_with_spaces_and_bytes_that_are_not_utf8(tmp_path):
+    "GloVe 840B has such lines; words may also look like numbers, or be white space of Unicode."
+    rows = [b". . . 1 2 3", b"at name@domain.com 4 5 6", b"\xff\xfe\x80 7 8 9", b"\xc2\x85 1 1 1", b" 2 2 2", b"1999 3 3 3", b"nan 4 4 4",
+            b"fire 5 5 5", b"name@domain.com 6 6 6", b"at 7 7 7", b"fire 8 8 8"]
+    vocabulary = Vocabulary(("fire", "at", ".", "1999", "nan", "name@domain.com", "\x85"), (1,)*7)
+    for content in (b"\n".join(rows), b"%d 3\n" % len(rows) + b"\n".join(rows)):
+        found = file_matrix(vocabulary, put(tmp_path, "glove.840B", content))
+        assert found[:, 0].tolist() == [0, 5, 7, 0, 3, 4, 6, 1]
+
+
+def test_first_occurrence_wins(tiny, tmp_path):
+    twice = text(TINY, header=False) + b"fire 7 7 7\n"
+    for content in (twice, b"4 3\n" + twice, binary(TINY).replace(b"3 3", b"4 3") + b"fire " + np.float32([7, 7, 7]).tobytes()):
+        np.testing.assert_array_equal(file_matrix(tiny, put(tmp_path, "twice", content)), EXPECTED)
+
+
+def test_rows_across_the_edges_of_chunks(tmp_path, monkeypatch):
+    "Every way in which a chunk can end inside a row gives the same matrix."
+    import disaster_nbdev.embedding as module
+    random = np.random.default_rng(1)
+    vectors = {f"w{i}{'x'*(i % 9)}": random.standard_normal(5).astype("float32") for i in range(60)}
+    vocabulary = Vocabulary(tuple(list(vectors)[::2]), (1,)*30)
+    whole = file_matrix(vocabulary, put(tmp_path, "v", binary(vectors)))
+    np.testing.assert_array_equal(whole[1:], np.array(list(vectors.values()))[::2])
+    for chunk in range(64, 110):
+        monkeypatch.setattr(module, "CHUNK", chunk)
+        np.testing.assert_array_equal(file_matrix(vocabulary, tmp_path/"v"), whole)
+
+
+def test_random_bytes_in_a_binary_are_not_taken_for_text(tmp_path):
+    random = np.random.default_rng(5)
+    vocabulary = Vocabulary(("fire",), (1,))
+    for dim in (2, 3, 25, 300):
+        for _ in range(50):
+            vector = random.standard_normal(dim).astype("float32")
+            path = put(tmp_path, "v", binary({"fire": vector, "x": vector}))
+            np.testing.assert_array_equal(file_matrix(vocabulary, path)[1], vector)
+
+
+def big_file(path, rows, dim):
+    "A binary of many vectors: word `k{i}`, all numbers of a row equal to i."
+    with open(path, "wb") as out:
+        out.write(b"%d %d\n" % (rows, dim))
+        for start in range(0, rows, 10_000):
+            block = np.repeat(np.arange(start, start + 10_000, dtype="<f4"), dim).reshape(-1, dim)
+            out.write(b"".join(b"k%d " % (start + j) + block[j].tobytes() for j in range(len(block))))
+
+
+@pytest.mark.parametrize("form", ["binary", "gzip", "kv"])
+def test_memory_stays_far_below_the_size_of_the_file(tmp_path, form):
+    rows, dim = 200_000, 50
+    vocabulary = Vocabulary(("k0", "k199999", "k123456", "none"), (1,)*4)
+    path = tmp_path/"big"
+    if form == "kv":
+        vectors = KeyedVectors(dim)
+        vectors.index_to_key = [f"k{i}" for i in range(rows)]
+        vectors.vectors = np.repeat(np.arange(rows, dtype="float32"), dim).reshape(rows, dim)
+        vectors.save(str(path), sep_limit=0)
+        assert Path(f"{path}.vectors.npy").stat().st_size > 40_000_000
+        del vectors
+    else: big_file(path, rows, dim)
+    if form == "gzip":
+        packed = tmp_path/"big.gz"
+        with gzip.open(packed, "wb", compresslevel=1) as out: out.write(path.read_bytes())
+        path = packed
+    tracemalloc.start()
+    try:
+        found = file_matrix(vocabulary, path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally: tracemalloc.stop()
+    assert found[:, 0].tolist() == [0, 0, 199_999, 123_456, 0] and (found == found[:, :1]).all()
+    assert peak < (25_000_000 if form == "kv" else 8_000_000), peak     # the list of words of a .kv must be held; vectors: 40 MB
+
+
+# Names, GloVe, corpus
+
+def test_check(tmp_path, monkeypatch):
+    for name in EMBEDDINGS: assert check(name) == name
+    put(tmp_path, "mine.vec", text(TINY))
+    monkeypatch.chdir(tmp_path)
+    assert check("mine.vec") == "mine.vec" and matrix(build_vocabulary(["fire"]), "mine.vec")[1].tolist() == TINY["fire"]
+    for wrong, said in [("glvoe", "Did you mean 'glove'?"), ("glove-twiter", "Did you mean 'glove-twitter'?"),
+                        ("minilmx", "choose one of glove, corpus"), ("", "choose one of"), ("none.vec", "There is no file none.vec"),
+                        (str(tmp_path), "There is no file"), ("glove-twitter-200", "called 'glove-twitter' here")]:
+        with pytest.raises(UserError, match="(?s).*") as caught: check(wrong)
+        assert said in str(caught.value)
+        with pytest.raises(UserError): matrix(build_vocabulary(["fire"]), wrong)
+
+
+def test_glove():
+    vocabulary = build_vocabulary(["fire flames pizza caf\u00e9 zzyzxq the"])
+    found = matrix(vocabulary)
+    assert found.shape == (7, 50) and found.dtype == "float32" and found.any(axis=1).tolist() == [False, True, True, True, True, False, True]
+    unit = found/np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    assert unit[1] @ unit[2] > 0.6 and unit[1] @ unit[2] > unit[1] @ unit[3] + 0.3
+    np.testing.assert_allclose(found[6, :3], [0.418, 0.24968, -0.41242], atol=1e-5)     # "the" in glove.6B.50d.txt
+    assert coverage(vocabulary, found) == {"distinct": pytest.approx(5/6), "running": pytest.approx(5/6)}
+
+
+CORPUS = """
+import hashlib
+from disaster_nbdev.embedding import matrix
+from disaster_nbdev.vocabulary import build_vocabulary
+texts = ["fire near the old bridge", "the bridge burns", "my day was fire", ""] * 50
+print(hashlib.sha256(matrix(build_vocabulary(texts), "corpus", iter(texts)).tobytes()).hexdigest())
+"""
+
+
+def test_corpus_is_the_same_in_every_process():
+    "Python hashes strings differently in each process; that must not matter."
+    sums = {subprocess.run([sys.executable, "-c", CORPUS], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True, text=True).stdout
+            for seed in ("1", "2")}
+    assert len(sums) == 1
+
+
+def test_corpus_learns_company():
+    "Words that stand in the same company come to lie together."
+    random = np.random.default_rng(0)
+    groups = [["fire", "smoke"] + [f"street{i}" for i in range(80)], ["pizza"] + [f"cheese{i}" for i in range(80)]]
+    texts = [" ".join(random.choice(groups[i % 2], 10)) for i in range(2000)]
+    vocabulary = build_vocabulary(["fire smoke pizza absent"])
+    found = matrix(vocabulary, "corpus", texts)
+    unit = found/np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+    assert found.shape == (5, 100) and not found[0].any() and not found[4].any()
+    assert unit[1] @ unit[2] > unit[1] @ unit[3] + 0.2
+    for nothing in (None, [], ["", " "]): assert "pass their cleaned texts" in fails(lambda: matrix(vocabulary, "corpus", nothing))

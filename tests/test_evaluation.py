@@ -1,0 +1,265 @@
+"""What the cells of 30_evaluation and 22_baseline cannot say: random data against scikit-learn, coverage, symmetry, every figure."""
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings, strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn import metrics as judge
+from sklearn.calibration import calibration_curve
+
+from disaster_nbdev import baseline, evaluation
+from disaster_nbdev.data import UserError
+
+# few distinct probabilities make ties the rule; both ends, the threshold and edges of the calibration ranges are among them
+PROBABILITY = st.one_of(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0]), st.floats(0, 1))
+ROWS = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, st.integers(0, 4)), min_size=1, max_size=40)
+
+
+def columns(rows):
+    labels, probabilities, weights = map(np.array, zip(*rows))
+    return labels, probabilities.astype(float), weights.astype(float)
+
+
+def by_sklearn(labels, probabilities, weights):
+    """The same figures by scikit-learn, both classes always counted, `nan` where a class is absent."""
+    called, keep = evaluation.predicted(probabilities), {"sample_weight": weights}
+    both, kind = {"labels": [0, 1], "zero_division": 0, **keep}, {"binary": "", "macro": "macro_"}
+    figures = {"accuracy": judge.accuracy_score(labels, called, **keep),
+               "log_loss": judge.log_loss(labels, probabilities, labels=[0, 1], **keep),
+               "brier": np.average((labels - probabilities) ** 2, weights=weights)}
+    for average, prefix in kind.items():
+        for name in ("precision", "recall", "f1"):
+            score = getattr(judge, f"{name}_score")
+            figures[prefix + name] = score(labels, called, average=average, **both)
+    real, unreal = weights[labels == 1].sum() > 0, weights[labels == 0].sum() > 0
+    figures["roc_auc"] = judge.roc_auc_score(labels, probabilities, **keep) if real and unreal else np.nan
+    figures["average_precision"] = judge.average_precision_score(labels, probabilities, **keep) if real else np.nan
+    return figures
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS)
+def test_figures_equal_sklearn_with_any_weights(rows):
+    labels, probabilities, weights = columns(rows)
+    if not weights.sum():
+        weights[:] = 1
+    kept = weights > 0  # scikit-learn counts a row of weight 0 as if its class were there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = by_sklearn(labels[kept], probabilities[kept], weights[kept])
+    found = evaluation.weighted(labels, probabilities, np.stack([weights, 3 * weights]))
+    assert tuple(found) == evaluation.METRICS and set(expected) == set(found) - {"calibration_error"}
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], [value, value], rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@settings(max_examples=40, deadline=None)
+@given(ROWS)
+def test_calibration_error_is_the_area_of_sklearns_curve(rows):
+    labels, probabilities, _ = columns(rows)
+    share, mean = calibration_curve(labels, probabilities, n_bins=10) if len(set(labels)) > 1 else (None, None)
+    error = evaluation.metrics(labels, probabilities)["calibration_error"]
+    if share is None:  # with one class the curve does not exist; the error is the mean distance to that class
+        assert error == pytest.approx(abs(labels - probabilities).mean())
+    else:
+        tweets = np.unique(evaluation.bins(probabilities), return_counts=True)[1]
+        assert error == pytest.approx((abs(share - mean) * tweets).sum() / len(labels))
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
+def test_one_tweet_has_finite_figures_but_for_ranks(label, probability):
+    figures = evaluation.metrics([label], [probability])
+    assert all(np.isfinite(v) for k, v in figures.items() if k not in ("roc_auc", "average_precision"))
+    assert np.isnan(figures["roc_auc"]) and np.isnan(figures["average_precision"]) == (label == 0)
+    assert figures["accuracy"] == float((probability > 0.5) == label)
+    spans = evaluation.intervals([label], [probability], resamples=20)
+    assert spans["brier"] == [figures["brier"]] * 2 and np.isnan(spans["roc_auc"]).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(ROWS, st.integers(0, 5))
+def test_intervals_are_ordered_and_figures_do_not_depend_on_the_order_of_rows(rows, seed):
+    labels, probabilities, _ = columns(rows)
+    order = np.random.default_rng(seed).permutation(len(labels))
+    one, other = evaluation.metrics(labels, probabilities), evaluation.metrics(labels[order], probabilities[order])
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], rtol=1e-9, atol=1e-12, err_msg=name)
+    for low, high in evaluation.intervals(labels, probabilities, resamples=60, seed=seed).values():
+        assert low <= high or (np.isnan(low) and np.isnan(high))
+
+
+def test_bootstrap_interval_covers_the_true_accuracy_as_often_as_it_says():
+    rng, covered = np.random.default_rng(5), 0
+    for seed in range(300):
+        right = (rng.random(250) < 0.8).astype(float)
+        low, high = evaluation.intervals(np.ones(250), right, resamples=200, seed=seed)["accuracy"]
+        covered += low <= 0.8 <= high
+    assert 0.90 <= covered / 300 <= 0.985
+
+
+@pytest.mark.parametrize("n, accuracy", [(1523, 0.8), (3263, 0.795), (6090, 0.93)])
+def test_bootstrap_interval_of_accuracy_is_the_analytic_one(n, accuracy):
+    right = (np.arange(n) < accuracy * n).astype(float)
+    low, high = evaluation.intervals(np.ones(n), right)["accuracy"]
+    half = 1.96 * (accuracy * (1 - accuracy) / n) ** 0.5
+    assert low == pytest.approx(accuracy - half, abs=0.12 * half) and high == pytest.approx(accuracy + half, abs=0.12 * half)
+
+
+@pytest.mark.parametrize("labels, probabilities", [([], []), ([0, 1], [0.5]), ([2], [0.5]), ([1], [1.1]), ([1], [np.nan]), ([[1]], [[0.5]])])
+def test_what_cannot_be_judged_is_refused(labels, probabilities):
+    for judged in (evaluation.metrics, evaluation.intervals):
+        with pytest.raises(UserError):
+            judged(labels, probabilities)
+
+
+def test_classification_table_is_sklearns_report():
+    rng = np.random.default_rng(1)
+    target, label = rng.integers(0, 2, (2, 90))
+    table = evaluation.classification_table(target, label).set_index("class")
+    report = judge.classification_report(target, label, output_dict=True)
+    for ours, theirs in {"not a disaster": "0", "disaster": "1", "macro average": "macro avg", "weighted average": "weighted avg"}.items():
+        np.testing.assert_allclose(table.loc[ours].astype(float), list(report[theirs].values()))
+    assert table.loc["accuracy", "f1"] == report["accuracy"] and np.isnan(table.loc["accuracy", "precision"])
+
+
+def test_holm_against_the_steps_by_hand():
+    # sorted .005 .01 .03 .04 by 4 3 2 1: .02 .03 .06 .04, and the last may not fall below the one before
+    np.testing.assert_allclose(evaluation.holm([0.03, 0.005, 0.04, 0.01]), [0.06, 0.02, 0.06, 0.03])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_holm_never_lowers_keeps_the_order_and_stays_below_bonferroni(p_values):
+    raw, adjusted = np.array(p_values), evaluation.holm(p_values)
+    assert (adjusted >= raw).all() and (adjusted <= np.minimum(1, raw * len(raw))).all()
+    assert (np.diff(adjusted[np.argsort(raw, kind="stable")]) >= 0).all()
+
+
+def run(label, target, ids=None):
+    return pd.DataFrame({"id": np.arange(len(target)) if ids is None else ids, "label": label, "target": target})
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(int, (3, 25), elements=st.integers(0, 1)), st.randoms())
+def test_pairwise_is_symmetric_and_blind_to_the_order_of_rows(draws, random):
+    target, one, two = draws
+    order = random.sample(range(25), 25)
+    there = evaluation.pairwise({"x": run(one, target), "y": run(two, target).iloc[order]}).iloc[0]
+    back = evaluation.pairwise({"y": run(two, target), "x": run(one, target)}).iloc[0]
+    assert there.difference == -back.difference and there.p_value == back.p_value
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+    assert (there.a_only, there.b_only) == (back.b_only, back.a_only)
+    assert there.difference == pytest.approx((one == target).mean() - (two == target).mean())
+    assert there.low <= there.difference <= there.high and 0 < there.p_value <= 1
+
+
+@pytest.mark.parametrize("other", [
+    run([0, 1], [0, 1], ids=[0, 2]),             # other ids
+    run([0, 1, 1], [0, 1, 1]),                   # more rows
+    run([0, 1], [1, 1]),                         # other true labels
+])
+def test_pairwise_refuses_runs_judged_on_different_rows(other):
+    with pytest.raises(UserError, match="here and there were judged on different rows"):
+        evaluation.pairwise({"here": run([0, 1], [0, 1]), "there": other})
+
+
+def test_paired_interval_covers_the_true_difference_as_often_as_it_says():
+    rng, covered = np.random.default_rng(3), 0
+    for _ in range(2000):
+        _, a_only, b_only = rng.multinomial(400, [0.87, 0.08, 0.05])
+        low, high = evaluation.paired_interval(a_only, b_only, 400)
+        covered += low <= 0.03 <= high
+    assert 0.935 <= covered / 2000 <= 0.965
+
+
+def test_samples_leave_out_outcomes_that_do_not_occur():
+    frame = pd.DataFrame({"id": [3, 1, 2], "text": list("cab"), "target": 1, "probability": 0.9, "label": [1, 1, 1]})
+    drawn = evaluation.outcome_samples(frame, n=2)
+    assert drawn.outcome.tolist() == ["true positive"] * 2 and list(drawn) == [*frame, "outcome"]
+    assert evaluation.outcome_samples(frame.iloc[:0]).empty
+    assert drawn.id.tolist() == evaluation.outcome_samples(frame.sample(frac=1, random_state=1), n=2).id.tolist()
+
+
+RUNS = [f"logistic-words+characters-{i}" for i in range(6)] + [f"lstm-dropout-glove-{i}" for i in range(6)]
+
+
+def many_runs(n=12):
+    table = pd.DataFrame({"run": RUNS[:n], "kind": (["baseline"] * 6 + ["ours"] * 6)[:n],
+                          "accuracy": np.linspace(0.79, 0.8, 12)[:n], "train_seconds": np.r_[[1.0] * 6, [99.0] * 5, np.nan][:n]})
+    table = table.assign(low=table.accuracy - 0.02, high=table.accuracy + 0.02)
+    return pd.concat([table, pd.DataFrame({"run": ["study"], "kind": ["study"], "accuracy": [0.81]})], ignore_index=True)
+
+
+def history(epochs=6):
+    falling = np.linspace(0.7, 0.4, epochs)
+    return pd.DataFrame({"epoch": np.arange(1, epochs + 1), "loss": falling, "val_loss": falling, "accuracy": 1 - falling,
+                         "val_accuracy": 1 - falling, "seconds": 1.0})
+
+
+def pairs(n):
+    rng = np.random.default_rng(0)
+    return evaluation.pairwise({name: run(rng.integers(0, 2, 50), np.ones(50, int)) for name in RUNS[:n]})
+
+
+FIGURES = {
+    "confusion": lambda: evaluation.plot_confusion([0, 1, 1], [0, 1, 0], "Title"),
+    "confusion of one class": lambda: evaluation.plot_confusion([1, 1], [1, 1], "Title"),
+    "history": lambda: evaluation.plot_history(history(), "Title"),
+    "history of one epoch": lambda: evaluation.plot_history(history(1), "Title"),
+    "reliability": lambda: evaluation.plot_reliability([0, 1, 1], [0.1, 0.4, 1.0], "Title"),
+    "accuracy": lambda: evaluation.plot_accuracy(many_runs()),
+    "accuracy of one run": lambda: evaluation.plot_accuracy(many_runs(1)),
+    "time": lambda: evaluation.plot_accuracy_against_time(many_runs()),
+    "time of no run": lambda: evaluation.plot_accuracy_against_time(many_runs().assign(train_seconds=np.nan)),
+    "histories": lambda: evaluation.plot_histories({name: history(3 + i) for i, name in enumerate(RUNS)}),
+    "histories of none": lambda: evaluation.plot_histories({}),
+    "significance": lambda: evaluation.plot_significance(pairs(12)),
+    "significance of one pair": lambda: evaluation.plot_significance(pairs(2)),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_has_a_title_and_labelled_axes_and_draws(name, tmp_path):
+    import matplotlib.pyplot as plt
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where parts do not fit
+        drawn = FIGURES[name]()
+        drawn.savefig(tmp_path/"figure.png", dpi=drawn.dpi)
+    assert drawn.get_suptitle() and drawn.axes[-1].get_xlabel()
+    assert all(axes.get_ylabel() or name.startswith("accuracy") for axes in drawn.axes)  # there the runs' names say it
+    label = drawn.axes[-1].xaxis.label.get_window_extent()
+    assert drawn.bbox.x0 <= label.x0 and label.x1 <= drawn.bbox.x1
+    assert (tmp_path/"figure.png").stat().st_size > 1000 and not plt.get_fignums()  # no figure left for a notebook to show twice
+
+
+@pytest.mark.parametrize("name", ["time", "histories", "accuracy"])
+def test_names_of_many_runs_do_not_touch_and_lie_inside_the_figure(name, tmp_path):
+    drawn = FIGURES[name]()
+    drawn.savefig(tmp_path/"figure.png", dpi=drawn.dpi)
+    for axes in drawn.axes:
+        written = [*axes.texts, *axes.get_yticklabels()]
+        boxes = [text.get_window_extent() for text in written if text.get_text()]
+        assert len(boxes) >= 12 - 1
+        assert not any(box.count_overlaps(boxes[i + 1:]) for i, box in enumerate(boxes))
+        assert all(drawn.bbox.x0 <= box.x0 and box.x1 <= drawn.bbox.x1 for box in boxes)
+
+
+TEXTS = ["Forest fire near town", "fire spreads, homes burn", "Homes burn near town",
+         "this mixtape is fire", "love this song", "my love is this song"]
+
+
+@pytest.mark.parametrize("name", baseline.BASELINES)
+def test_baselines_know_only_the_training_texts(name):
+    model = baseline.fit(name, TEXTS, [1, 1, 1, 0, 0, 0])
+    names = {feature.split("__", 1)[1] for feature in model["features"].get_feature_names_out()}
+    assert not any("q" in feature for feature in names)                          # no training tweet holds a q
+    assert baseline.probabilities(model, ["qqqq"]) == baseline.probabilities(model, [""])
+    together = baseline.probabilities(model, ["homes burn", "unheard of", "love"])
+    alone = [baseline.probabilities(model, [text])[0] for text in ("homes burn", "unheard of", "love")]
+    np.testing.assert_allclose(together, alone)                                  # what is judged beside a tweet does not matter
+    top = baseline.top_features(model, n=2)
+    assert list(top) == ["feature", "weight", "label"] and top.label.tolist() == [1, 1, 0, 0]
+    assert (np.sign(top.weight) == 2 * top.label - 1).all()

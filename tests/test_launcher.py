@@ -1,0 +1,128 @@
+"""A whole report of the sample, made as a user makes it: repeated, with a failure, interrupted, and two at once."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from conftest import ROOT, run
+
+SAMPLE = ROOT/"data"/"sample"
+SMALL = ["-p", "epochs", "2", "-p", "hidden_size", "2", "-p", "batch_size", "128", "-p", "patience", "1"]
+
+
+def disaster_run(output, *words: str):
+    """`disaster run` on the sample, into a folder of the test."""
+    return run("disaster", "run", *words, "--data", str(SAMPLE), "--output", str(output))
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A report with one small network, and what the command said."""
+    folder = tmp_path_factory.mktemp("report")
+    return folder, disaster_run(folder, "-p", "recipe", "small", *SMALL)
+
+
+def times(folder) -> dict[str, int]:
+    """When each record was last written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("runs/*/run.json")}
+
+
+def test_a_report_has_every_page_and_record(report):
+    folder, answer = report
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.strip().endswith(f"The report is {folder/'index.html'}")
+    assert {path.name for path in folder.glob("*.html")} == {"index.html", "explore.html", "baseline.html", "small-glove.html"}
+    records = {path.name for path in (folder/"runs").iterdir()}
+    assert records == {"small-glove", "bayes-words", "bayes-characters", "logistic-words", "logistic-characters", "logistic-both"}
+    index = (folder/"index.html").read_text(encoding="utf-8")
+    for name in records: assert name in index
+    assert not list(folder.rglob("*.tmp")) and not list((folder/"notebooks").glob(".*.ipynb"))
+
+
+def test_every_page_says_that_it_is_made_from_the_sample(report):
+    folder, _ = report
+    for page in folder.glob("*.html"): assert "Made from the sample tweets" in page.read_text(encoding="utf-8"), page.name
+
+
+def test_pages_name_no_folder_of_this_machine(report):
+    folder, _ = report
+    for page in ("explore.html", "baseline.html"): assert str(ROOT) not in (folder/page).read_text(encoding="utf-8")
+
+
+def test_a_second_call_runs_nothing_again(report):
+    folder, _ = report
+    before, page = times(folder), (folder/"explore.html").stat().st_mtime_ns
+    answer = disaster_run(folder, "-p", "recipe", "small", *SMALL)
+    assert answer.returncode == 0 and times(folder) == before
+    told = [line.split(":")[0] for line in answer.stdout.splitlines()[:-1]]
+    assert told == ["compare"]
+
+
+def test_one_failure_costs_only_itself(report, tmp_path):
+    folder, _ = report
+    before = times(folder)
+    bad = tmp_path/"bad.txt"
+    bad.write_text("fire 1 2 3\nflood 1 2\n")
+    answer = disaster_run(folder, "-p", "recipe", "broken", "-p", "embedding", str(bad), *SMALL)
+    assert answer.returncode == 1 and "Failed: broken-bad." in answer.stderr and "Traceback" not in answer.stderr
+    assert times(folder) == before, "no other record is touched, and none is written for the failed run"
+    index = (folder/"index.html").read_text(encoding="utf-8")
+    assert "broken-bad" in index and (folder/"broken-bad.html").is_file()
+    again = disaster_run(folder, "-p", "recipe", "small", *SMALL)
+    assert again.returncode == 0
+
+
+def test_a_damaged_record_is_made_again(report):
+    folder, _ = report
+    (folder/"runs"/"small-glove"/"run.json").write_text("{")
+    answer = disaster_run(folder, "-p", "recipe", "small", *SMALL)
+    assert answer.returncode == 0, answer.stderr
+    assert json.loads((folder/"runs"/"small-glove"/"run.json").read_text())["schema"] == 1
+
+
+def test_fine_tuning_brings_the_run_that_it_starts_from(tmp_path):
+    """Through the launcher's own functions, so that the recipe may be small."""
+    from disaster_nbdev.data import load
+    from disaster_nbdev.launcher import make_report, training_job
+    small = {"hidden_size": 2, "batch_size": 128, "embedding": "corpus"}
+    jobs = [training_job({"recipe": "base", "epochs": 2, **small}),
+            training_job({"recipe": "tuned", "finetune": True, "finetune_from": "base", "epochs": 1, **small})]
+    index, failed = make_report(load(SAMPLE), jobs, output=tmp_path)
+    assert failed == {} and index == tmp_path/"index.html"
+    base, tuned = (json.loads((tmp_path/"runs"/f"{name}-corpus"/"run.json").read_text()) for name in ("base", "tuned"))
+    assert tuned["started_from"] == {"run": "base-corpus", "created": base["created"]}
+    assert tuned["parameters"]["trainable"] == tuned["parameters"]["total"] == base["parameters"]["total"]
+
+
+def processes_of(folder) -> list[str]:
+    """Command lines of processes that were started with this folder among their words."""
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
+    return [line for line in listed.splitlines() if str(folder) in line and "pytest" not in line and not line.startswith("ps ")]
+
+
+def test_an_interrupt_leaves_nothing_half_written_and_nothing_running(tmp_path):
+    words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500", "-p", "patience", "500", "--data", str(SAMPLE), "--output", str(tmp_path)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    for _ in range(600):
+        if "epoch" in ((tmp_path/"notebooks"/"long-glove.log").read_text() if (tmp_path/"notebooks"/"long-glove.log").is_file() else ""): break
+        time.sleep(0.2)
+    second = run("disaster", "run", "-p", "recipe", "other", *SMALL, "--data", str(SAMPLE), "--output", str(tmp_path))
+    assert second.returncode == 2 and "Another report is being written" in second.stderr
+    os.kill(process.pid, signal.SIGINT)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert not (tmp_path/"runs"/"long-glove").exists() and not list(tmp_path.rglob("*.tmp"))
+    time.sleep(3)
+    assert processes_of(tmp_path) == []
+
+
+def test_the_list_of_runs_in_the_index_is_that_of_the_records(report):
+    from disaster_nbdev.comparison import run_table
+    from disaster_nbdev.runs import read_records
+    folder, _ = report
+    runs = run_table(read_records(folder), {}).run.tolist()
+    index = (folder/"index.html").read_text(encoding="utf-8")
+    assert sorted(runs) == sorted(path.name for path in (folder/"runs").iterdir()) and all(run in index for run in runs)

@@ -1,0 +1,73 @@
+"""Papermill on the training notebook, as a person types it: whole records, clear errors, nothing half written."""
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import ROOT, run
+
+SMALL = ["-p", "epochs", "1", "-p", "hidden_size", "2", "-p", "batch_size", "256"]
+
+
+def papermill(folder: Path, notebook: str, out: Path, *words: str, data: Path = ROOT/"data"/"sample"):
+    """Run papermill in `folder` on the data in `data`, with the report beside the output."""
+    return run("papermill", notebook, str(out/"out.ipynb"), "-p", "output", str(out/"report"), *words, folder=folder, DISASTER_DATA=str(data))
+
+
+@pytest.mark.parametrize("folder, notebook", [(ROOT, "nbs/train.ipynb"), (ROOT/"nbs", "train.ipynb")], ids=["from the root", "from nbs"])
+def test_a_run_writes_a_whole_record(folder, notebook, tmp_path, sample):
+    answer = papermill(folder, notebook, tmp_path, "-p", "cell", "gru", "-p", "recipe", "tiny", *SMALL)
+    assert answer.returncode == 0, answer.stderr
+    record = tmp_path/"report"/"runs"/"tiny-glove"
+    facts = json.loads((record/"run.json").read_text())
+    assert (facts["config"]["recipe"], facts["config"]["cell"], facts["config"]["embedding"], facts["config"]["epochs"]) == ("tiny", "gru", "glove", 1)
+    assert 0 < facts["metrics"]["validation"]["accuracy"] < 1 and facts["seconds_per_epoch"] > 0
+    assert facts["parameters"]["total"] > facts["parameters"]["trainable"] > 0
+    assert facts["data"]["train_sha256"] == sample.fingerprint["train_sha256"]
+    assert len(pd.read_csv(record/"history.csv")) == 1
+    assert pd.read_csv(record/"submission.csv").id.tolist() == sample.test.id.tolist()
+    both = pd.concat([pd.read_csv(record/f"predictions_{part}.csv") for part in ("train", "validation")])
+    assert sorted(both.id) == sorted(sample.train.id) and both.probability.between(0, 1).all()
+    assert (tmp_path/"report"/"models"/"tiny-glove"/"model.keras").is_file()
+    errors = [o for c in json.loads((tmp_path/"out.ipynb").read_text())["cells"] for o in c.get("outputs", []) if o.get("name") == "stderr"]
+    assert errors == [], "the reader of a report sees no warnings"
+
+
+@pytest.mark.parametrize("words, said", [
+    (["-p", "cel", "lstm"], "Unknown parameter 'cel'"),
+    (["-p", "cell", "lstn"], "Unknown cell 'lstn': choose one of lstm, gru, rnn. Did you mean 'lstm'?"),
+    (["-p", "embedding", "glov"], "glov"),
+    (["-p", "epochs", "many"], "epochs must be a whole number, not 'many'."),
+    (["-p", "learning_rate", "-1"], "learning_rate must lie between"),
+    (["-p", "finetune_from", "nobody"], "train it first"),
+    (["-p", "data", "no/such/folder"], "There is no train.csv in"),
+], ids=lambda value: "-".join(value[1:]) if isinstance(value, list) else "")
+def test_a_mistake_is_one_sentence_and_leaves_nothing(words, said, tmp_path):
+    answer = papermill(ROOT, "nbs/train.ipynb", tmp_path, *words)
+    assert answer.returncode != 0
+    assert said in answer.stderr and "UserError" in answer.stderr
+    assert not (tmp_path/"report"/"runs").exists()
+
+
+def test_help_shows_every_parameter_with_its_meaning():
+    answer = run("papermill", "--help-notebook", "nbs/train.ipynb")
+    for name in ("cell", "embedding", "finetune", "finetune_from", "cleaning", "use_keyword", "hidden_size", "dropout", "input_dropout",
+                 "recurrent_dropout", "optimizer", "learning_rate", "batch_size", "epochs", "patience", "vocabulary_size", "split", "seed", "data", "output"):
+        line = next(line for line in answer.stdout.splitlines() if line.strip().startswith(f"{name}:"))
+        assert "default" in line, line
+    assert "recurrent cell: lstm, gru or rnn" in answer.stdout
+
+
+def test_odd_tweets_train_and_score(tmp_path):
+    """A tweet with no known word, an empty one, one of 100,000 characters, and hostile ones go through a run like any other."""
+    odd = ["\U0001F525\U0001F525", "", "fire " * 20_000, "<script>alert(1)</script>", "\u202Eerif", "=1+1", "{{ x }} $y$", "a\nb\tc"]
+    rows = [(i, "", "", odd[i % len(odd)] if i % 5 == 0 else f"{'fire' if i % 2 else 'party'} number {i}", i % 2) for i in range(200)]
+    data = tmp_path/"data"
+    data.mkdir()
+    table = pd.DataFrame(rows, columns=["id", "keyword", "location", "text", "target"])
+    table.to_csv(data/"train.csv", index=False)
+    table.drop(columns="target").assign(id=table.id + 1000).to_csv(data/"test.csv", index=False)
+    answer = papermill(ROOT, "nbs/train.ipynb", tmp_path, "-p", "recipe", "odd", *SMALL, data=data)
+    assert answer.returncode == 0, answer.stderr
+    assert len(pd.read_csv(tmp_path/"report"/"runs"/"odd-glove"/"predictions_test.csv")) == 200
