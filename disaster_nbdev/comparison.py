@@ -113,8 +113,8 @@ def beside_study(
     rows = []
     for study in STUDY.itertuples():
         ours = counterpart(runs, study.recipe, study.embedding)
-        rows.append({"recipe": study.recipe, "study: vectors": study.embedding, "train": study.train_accuracy, "validation": study.accuracy, "Kaggle": study.kaggle, "s per epoch": study.seconds_per_epoch,
-                     "ours: run": ours.get("run"), "our train": ours.get("train_accuracy"), "our validation": ours.get("accuracy"), "our Kaggle": ours.get("kaggle"), "our s per epoch": ours.get("seconds_per_epoch")})
+        rows.append({"study's run": f"{study.recipe}, {study.embedding}", "train": study.train_accuracy, "validation": study.accuracy, "Kaggle": study.kaggle, "s per epoch": study.seconds_per_epoch,
+                     "our run": ours.get("run"), "our train": ours.get("train_accuracy"), "our validation": ours.get("accuracy"), "our Kaggle": ours.get("kaggle"), "our s per epoch": ours.get("seconds_per_epoch")})
     return pd.DataFrame(rows).astype({name: float for name in ("our train", "our validation", "our Kaggle", "our s per epoch")})
 
 # %% ../nbs/43_comparison.ipynb #1077d226
@@ -211,7 +211,7 @@ def conclusion(
     "What can be concluded, and what cannot."
     sure = int((pairs["p_adjusted"] < 0.05).sum()) if len(pairs) else 0
     networks, baselines = (runs[runs["kind"] == kind] for kind in ("ours", "baseline"))
-    parts = [f"Of {len(pairs)} differences between two runs, {sure} stand after correction for their number; the order of the others is an accident of the split and the seed."]
+    parts = [f"Of {len(pairs)} differences between two runs, {sure} stand after correction for their number; the order of the others may be an accident of the split and the seed."]
     if len(networks) and len(baselines):
         parts.append(_between(runs, pairs, networks.iloc[0]["run"], baselines.iloc[0]["run"]) + " These are the best network and the best baseline.")
     return "\n\n".join(parts)

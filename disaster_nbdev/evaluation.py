@@ -378,7 +378,8 @@ def plot_accuracy(
     axes.hlines(table["row"], table["low"], table["high"], color=[KINDS[kind][0] for kind in table["kind"]], linewidth=1.2)
     _points(axes, table, "accuracy", "row")
     axes.set_yticks(range(len(best)), best.index); axes.set_ylim(-0.6, len(best) - 0.4)
-    for i, value in enumerate(best): axes.text(1.01, i, f"{value:.3f}", transform=axes.get_yaxis_transform(), va="center")
+    for i, (run, value) in enumerate(best.items()): # the study printed two digits, and no more are shown of it
+        axes.text(1.01, i, f"{value:.3f}" if run in set(measured["run"]) else f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center")
     drawn.legend(loc="outside lower center", ncols=len(KINDS), frameon=False)
     return drawn
 

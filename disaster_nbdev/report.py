@@ -228,7 +228,8 @@ def write_whole(
 def _exporter():
     "nbconvert with our template."
     from nbconvert import HTMLExporter
-    return HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)], filters={"printable": printable})
+    return HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)], filters={"printable": printable},
+                        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"]) # lines printed one by one are one text
 
 # %% ../nbs/41_report.ipynb #4fb4b885
 @cache
