@@ -20,6 +20,10 @@ setup(
     author_email=config["author_email"],
     license="Apache-2.0",
     keywords=config["keywords"],
+    url=config["git_url"],
+    # pyproject.toml, which nbdev writes, declares these as given here. Listed by hand: nbdev's own list of Python versions lacks 3.11.
+    classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Science/Research", "Natural Language :: English",
+                 *(f"Programming Language :: Python :: {version}" for version in ("3.11", "3.12", "3.13"))],
     packages=find_packages(include=["disaster_nbdev", "disaster_nbdev.*"]),
     include_package_data=True,
     package_data={"disaster_nbdev": ["report_template/**/*"]},

@@ -268,3 +268,11 @@ def test_a_notebook_that_a_kernel_ran(tmp_path):
     assert soup.find("img")["alt"] == "Nothing yet" and soup.select_one("table.data td").get_text() == "<b>"
     assert soup.select_one("table.data caption").get_text() == "One tweet" and "bold" in soup.get_text()
     assert soup.select_one(".error strong").get_text() == "ZeroDivisionError" and not outside(soup)
+
+
+def test_lines_printed_one_by_one_are_one_text(tmp_path):
+    lines = [new_output("stream", name="stdout", text=f"epoch {i}\n") for i in range(3)]
+    notebook = new_notebook(cells=[new_markdown_cell("# Log"), new_code_cell("fit()", outputs=lines, metadata={"tags": ["log"]})])
+    nbformat.write(notebook, tmp_path/"compare.ipynb")
+    page = write_site(tmp_path/"site", {"compare": tmp_path/"compare.ipynb"}).read_text(encoding="utf-8")
+    assert "epoch 0\nepoch 1\nepoch 2" in page and "<summary>Log</summary>" in page

@@ -1,0 +1,138 @@
+"""How such projects rot, checked: layers, templates, pins, stale figures, paths of one machine."""
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
+MODULES = {path.stem.split("_", 1)[1]: int(path.stem[:2]) for path in NOTEBOOKS if path.stem[:2].isdigit()}
+TEMPLATES = [path for path in NOTEBOOKS if not path.stem[:2].isdigit()]
+PUBLISHED = ROOT/"reports"/"kaggle"
+MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home/\w+|Users/\w+|tmp|work)/")
+
+
+def source(cell: dict) -> str:
+    """A cell's text, however it is stored."""
+    return "".join(cell["source"])
+
+
+def code_cells(path: Path) -> list[dict]:
+    """The code cells of a notebook."""
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def imported_modules(path: Path) -> set[str]:
+    """Modules of this package that a module imports, at its top or inside a function."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.level or node.module == "disaster_nbdev"):
+            names |= {node.module} if node.module and node.module != "disaster_nbdev" else {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("disaster_nbdev."): names.add(node.module.split(".")[1])
+    return names & MODULES.keys()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_only_from_its_own_decade_or_lower_ones(name):
+    for other in imported_modules(ROOT/"disaster_nbdev"/f"{name}.py"):
+        assert MODULES[other]//10 <= MODULES[name]//10, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
+def test_a_template_has_parameters_and_no_logic(path):
+    cells = code_cells(path)
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    assert len(tagged) == 1
+    for line in source(tagged[0]).strip().splitlines():
+        assert re.fullmatch(r"\w+: \w+ = .+# .+", line), f"a parameter is an annotated literal with a comment: {line}"
+    for cell in cells: assert not re.search(r"^\s*(def|class) |#\s*\|\s*export", source(cell), re.M)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_stores_no_outputs_and_no_machine(path):
+    for cell in code_cells(path): assert not cell["outputs"] and cell["execution_count"] is None
+    assert not MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+
+
+def test_training_parameters_are_the_fields_of_the_configuration():
+    from dataclasses import fields
+    from disaster_nbdev.training import PATHS, RunConfig
+    cell = next(cell for cell in code_cells(ROOT/"nbs"/"train.ipynb") if cell["metadata"].get("tags") == ["parameters"])
+    shown = {}
+    exec(source(cell), {}, shown)
+    defaults = {field.name: field.default for field in fields(RunConfig)} | dict.fromkeys(PATHS, "")
+    shown.pop("__annotations__", None)
+    assert shown == defaults, "the notebook's defaults and the package's are the same"
+
+
+def test_every_requirement_is_pinned_in_constraints():
+    from configparser import ConfigParser
+    parser = ConfigParser(delimiters=["="])
+    parser.read(ROOT/"settings.ini", encoding="utf-8")
+    wanted = (parser["DEFAULT"]["requirements"] + " " + parser["DEFAULT"]["dev_requirements"]).split()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT/"constraints.txt").read_text().splitlines() if "==" in line}
+    for requirement in wanted: assert re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-") in pinned, requirement
+
+
+def test_the_package_says_what_its_readme_says_of_recipes_and_decades():
+    readme = (ROOT/"README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"disaster run (\w[\w-]*)", readme):
+        assert name in (ROOT/"nbs"/"recipes.yaml").read_text(encoding="utf-8")
+    for path in re.findall(r"`(nbs/[\w.]+)`", readme): assert (ROOT/path).is_file(), path
+
+
+# The published report
+
+def records() -> list:
+    """The committed records."""
+    from disaster_nbdev.runs import read_records
+    return read_records(PUBLISHED)
+
+
+def test_the_published_report_has_the_offline_set_and_the_baselines():
+    from disaster_nbdev.baseline import BASELINES
+    from disaster_nbdev.launcher import read_matrix
+    wanted = {f"{entry['recipe']}-{entry['embedding']}" for entry in read_matrix()["sets"]["offline"]} | set(BASELINES)
+    assert {record.name for record in records()} >= wanted
+    index = (PUBLISHED/"index.html").read_text(encoding="utf-8")
+    for record in records():
+        facts = record.run
+        assert record.name in index
+        assert facts["name"] == record.name == f"{facts['config']['recipe']}-{facts['config']['embedding']}" and facts["config"]["cell"] is not False
+        assert facts["data"]["name"] == "kaggle" and 0.5 < facts["metrics"]["validation"]["accuracy"] < 1
+        assert facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0
+
+
+def test_published_submissions_have_every_test_tweet(kaggle):
+    for record in records():
+        lines = (record.folder/"submission.csv").read_text().splitlines()
+        assert lines[0] == "id,target" and [int(line.split(",")[0]) for line in lines[1:]] == kaggle.test.id.tolist()
+        assert {line.split(",")[1] for line in lines[1:]} == {"0", "1"}
+
+
+def test_published_figures_are_those_of_the_published_predictions():
+    from disaster_nbdev.evaluation import metrics
+    for record in records():
+        table = record.predictions("validation")
+        assert record.run["metrics"]["validation"]["accuracy"] == metrics(table.target, table.probability)["accuracy"]
+
+
+def test_the_readme_shows_what_the_records_hold():
+    from disaster_nbdev.comparison import readme_results, run_table
+    assert readme_results(run_table(records(), {})) in (ROOT/"README.md").read_text(encoding="utf-8"), "run `disaster readme`"
+    assert (PUBLISHED/"accuracy.png").is_file()
+
+
+@pytest.mark.parametrize("path", sorted(PUBLISHED.glob("*.html")), ids=lambda path: path.stem)
+def test_a_published_page_names_no_machine_and_loads_nothing(path):
+    page = path.read_text(encoding="utf-8")
+    assert not MACHINE_PATH.search(re.sub(r"base64,[\w+/=]+", "", page))
+    assert not re.search(r"<(?:script|link|img|iframe)[^>]+(?:src|href)=[\"']?(?:https?:)?//", page)
+    assert "Made from the sample tweets" not in page
+
+
+def test_the_published_report_is_small_enough_to_be_cloned():
+    assert sum(path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file() and "notebooks" not in path.parts) < 25e6
