@@ -7,8 +7,8 @@ __all__ = ['CHUNK', 'STUBS', 'CORPUS_OPTIONS', 'DOWNLOADS', 'EMBEDDINGS', 'fill'
            'Layout', 'layout', 'read_binary', 'read_text', 'read_kv', 'file_matrix', 'glove_matrix', 'corpus_matrix',
            'gensim_folder', 'verify', 'fetch', 'check', 'matrix']
 
-# %% ../nbs/12_embedding.ipynb #0a8709b2
-import contextlib, gzip, hashlib, io, json, os, pickle, re, sys, tempfile, zipfile, zlib
+# %% ../nbs/12_embedding.ipynb #70008cf6
+import contextlib, fcntl, gzip, hashlib, io, json, os, pickle, re, socket, sys, tempfile, zipfile, zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -379,7 +379,8 @@ def _download(
     from gensim import downloader
     if path.parent.exists():
         raise UserError(f"{path.parent} holds no {path.name}: put the file there, or remove the folder so that it is fetched.")
-    downloader.BASE_DIR, downloader.logger.disabled = str(path.parent.parent), True
+    downloader.BASE_DIR, downloader.logger.disabled, patience = str(path.parent.parent), True, socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60) # seconds; gensim sets none, and would wait for a silent server for ever
     try:
         with contextlib.redirect_stdout(sys.stderr): downloader.load(source, return_path=True)
     except Exception as error:
@@ -387,8 +388,24 @@ def _download(
             raise UserError(f"{source} arrived damaged (wrong checksum) and was not kept: try again.") from error
         raise UserError(f"{source} could not be fetched ({error}). "
                         f"Connect to the network, or put the file at {path}, and try again.") from error
-    finally: downloader.logger.disabled = False
+    finally:
+        downloader.logger.disabled = False
+        socket.setdefaulttimeout(patience)
     if not path.is_file(): raise UserError(f"gensim fetched {source} but left no {path}: remove {path.parent} and try again.")
+
+# %% ../nbs/12_embedding.ipynb #64f55b4d
+@contextlib.contextmanager
+def _alone(
+    folder: Path, # gensim's; made when it is absent
+) -> Iterator[None]:
+    "Hold the folder for one download at a time; raises `UserError` when it cannot be written to."
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder/".download.lock", "w")
+    except OSError as error: raise UserError(f"{folder} cannot be written to: {error.strerror}. Set GENSIM_DATA_DIR to another folder.") from None
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 # %% ../nbs/12_embedding.ipynb #a57f658a
 def fetch(
@@ -396,7 +413,9 @@ def fetch(
 ) -> Path: # the file
     "A file of gensim's downloads: the one that is there, else fetched; raises `UserError`."
     path = gensim_folder()/source/f"{source}.gz"
-    if not path.is_file(): _download(source, path)
+    if not path.is_file():
+        with _alone(gensim_folder()):
+            if not path.is_file(): _download(source, path)
     verify(path, source)
     return path
 

@@ -25,19 +25,18 @@ def quiet_stderr():
         os.dup2(kept, 2)
         os.close(kept); os.close(nowhere)
 
-# %% ../nbs/20_model.ipynb #4ea0d14e
+# %% ../nbs/20_model.ipynb #78d06c06
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true") # take a GPU's memory as it is needed
 with quiet_stderr():
     import tensorflow as tf
     import keras
 
-# %% ../nbs/20_model.ipynb #3085d9f7
+# %% ../nbs/20_model.ipynb #d7b2d5e4
 def device() -> dict[str, str]: # kind: cpu | gpu, and its name
-    "The device that training will use; on a GPU, memory is taken as it is needed."
+    "The device that training will use."
     with quiet_stderr(): cards = tf.config.list_physical_devices("GPU")
     if not cards: return {"kind": "cpu", "name": f"{os.cpu_count()} cores"}
-    for card in cards:
-        with contextlib.suppress(RuntimeError): tf.config.experimental.set_memory_growth(card, True)
     return {"kind": "gpu", "name": tf.config.experimental.get_device_details(cards[0]).get("device_name", "unknown")}
 
 # %% ../nbs/20_model.ipynb #d36c58c8

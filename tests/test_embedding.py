@@ -508,3 +508,11 @@ def test_corpus_learns_company():
     assert found.shape == (5, 100) and not found[0].any() and not found[4].any()
     assert unit[1] @ unit[2] > unit[1] @ unit[3] + 0.2
     for nothing in (None, [], ["", " "]): assert "pass their cleaned texts" in fails(lambda: matrix(vocabulary, "corpus", nothing))
+
+
+def test_two_at_once_fetch_once(home, server):
+    source, found = DOWNLOADS["glove-twitter"], []
+    both = [threading.Thread(target=lambda: found.append(fetch(source))) for _ in range(2)]
+    for thread in both: thread.start()
+    for thread in both: thread.join()
+    assert found == [home/source/f"{source}.gz"] * 2 and server[1].count(f"/{source}/{source}.gz") == 1
