@@ -18,6 +18,7 @@ class Mistake(click.ClickException):
     "A user's mistake: its sentence on standard error, exit code 2."
     exit_code = 2
 
+# %% ../nbs/60_cli.ipynb #158f6bd6
 class Commands(click.Group):
     "A group of commands in which a `UserError`, or a file that cannot be used, becomes a `Mistake`."
     def invoke(self, ctx: click.Context):
@@ -98,13 +99,14 @@ def run(recipe, parameters, data, output, force):
     if not recipe and not parameters: raise UserError(f"Name a recipe ({', '.join(read_matrix()['recipes'])}) or give parameters with -p.")
     job = training_job(run_parameters(recipe, {name: value(text) for name, text in parameters}))
     needs = [training_job(run_parameters(job.parameters["finetune_from"], {"embedding": job.parameters.get("embedding", "glove")}))] if job.needs else []
-    _make(load(data), [*needs, job], output=output, force=force)
+    _make(load(data), [*needs, job], output=output, force=force, models=True)
 
 # %% ../nbs/60_cli.ipynb #873ef87e
 @main.group(cls=Commands)
 def data():
     "Look at the data, or fetch them."
 
+# %% ../nbs/60_cli.ipynb #82fd125d
 @data.command()
 @DATA
 def show(data):

@@ -559,7 +559,7 @@ def verdict(
     return (f"The validation loss was lowest after epoch {run['best_epoch']}, {stopped}. On the validation tweets the accuracy is **{judged['accuracy']:.3f}**, and the bootstrap interval from "
             f"{low:.3f} to {high:.3f} says how far another draw of tweets might have moved it. On the training tweets it is {abs(ahead):.1f} points {'higher' if ahead >= 0 else 'lower'}.\n\n"
             f"Of the tweets that this run calls disasters, {judged['precision']:.0%} are; of the disasters it finds {judged['recall']:.0%}.\n\n"
-            "Open: this is one seed on one random split, with near-copies of some tweets on both sides of it. The comparison says which differences between runs stand.")
+            "Open: this is one seed on one split. The comparison says which differences between runs stand.")
 
 # %% ../nbs/30_evaluation.ipynb #8b0edf9e
 def side_by_side(

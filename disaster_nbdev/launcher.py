@@ -6,10 +6,10 @@
 __all__ = ['STAGGER', 'KERNEL_TROUBLE', 'QUIET', 'template', 'read_matrix', 'recipe_parameters', 'Job', 'training_job', 'select',
            'page_key', 'page_keys', 'note_page', 'up_to_date', 'start_notebook', 'last_line', 'failure', 'Race',
            'next_job', 'settle', 'Progress', 'show_progress', 'run_jobs', 'end_all', 'locked', 'plan',
-           'notebook_environment', 'make_report', 'training_set']
+           'notebook_environment', 'ended_by_signals', 'make_report', 'training_set']
 
-# %% ../nbs/42_launcher.ipynb #73b0be7a
-import dataclasses, fcntl, hashlib, json, os, signal, subprocess, sys, time
+# %% ../nbs/42_launcher.ipynb #cb5dcca2
+import dataclasses, fcntl, hashlib, json, os, signal, subprocess, sys, threading, time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,16 +19,26 @@ import yaml
 from tqdm import tqdm
 
 from .data import Dataset, UserError, load, one_of, project_root
-from .runs import code_sha256, is_current, models_folder, report_folder
+from .files import write_whole
+from .report import SAMPLE_BANNER, read_page, write_site
+from .runs import baseline_config, is_current, models_folder, report_folder
 
-# %% ../nbs/42_launcher.ipynb #89863de1
+# %% ../nbs/42_launcher.ipynb #efb5ca35
 def template(
-    name: str, # of a report template: explore, train, baseline, compare
+    name: str, # of a report template: explore, topics, train, baseline, compare
 ) -> Path:
     "Where a report template lies; raises `UserError` when only the package is installed."
     path = project_root()/"nbs"/f"{name}.ipynb"
     if not path.is_file(): raise UserError(f"The report template {path.name} is not here: reports are made in a copy of the project.")
     return path
+
+# %% ../nbs/42_launcher.ipynb #f73fc6a4
+def _as_parameters(what: str, value) -> dict:
+    "The value, which must be parameters by name and say nothing of where files lie; raises `UserError`."
+    if not isinstance(value, dict): raise UserError(f"In recipes.yaml, {what} is not a set of parameters such as {{cell: gru, epochs: 10}}.")
+    for name in {"data", "output"} & value.keys():
+        raise UserError(f"'{name}' is an option of the command, --{name}, and not a parameter of {what}.")
+    return value
 
 # %% ../nbs/42_launcher.ipynb #fe9ae219
 def read_matrix(
@@ -39,8 +49,11 @@ def read_matrix(
     try: matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError: raise UserError(f"There is no {path}.") from None
     except yaml.YAMLError as error: raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(matrix, dict) or {"recipes", "sets"} - matrix.keys(): raise UserError(f"{path} needs the keys `recipes` and `sets`.")
-    for entry in (e for entries in matrix["sets"].values() for e in entries): one_of("recipe", entry["recipe"], matrix["recipes"])
+    form = isinstance(matrix, dict) and all(isinstance(matrix.get(key), dict) and matrix[key] for key in ("recipes", "sets"))
+    if not form: raise UserError(f"{path} needs `recipes` and `sets`, each with names under it.")
+    for name, recipe in matrix["recipes"].items(): _as_parameters(f"recipe {name}", recipe)
+    for name, entries in matrix["sets"].items():
+        for entry in entries or []: one_of("recipe", _as_parameters(f"an entry of the set {name}", entry).get("recipe"), matrix["recipes"])
     return matrix
 
 # %% ../nbs/42_launcher.ipynb #7b7ea060
@@ -57,7 +70,7 @@ def recipe_parameters(
 class Job:
     "One notebook to execute."
     page: str # name of its page, and of its run where it trains one
-    template: str # explore | train | baseline | compare
+    template: str # explore | topics | train | baseline | compare
     parameters: dict = field(default_factory=dict)
     needs: str = "" # page of the job that must have ended well before
 
@@ -68,8 +81,10 @@ def training_job(
     "The job of one training run, its parameters checked; raises `UserError` for a wrong name or value."
     from disaster_nbdev.runs import source_name
     from disaster_nbdev.training import from_parameters, run_name
-    config = from_parameters(parameters)
-    return Job(run_name(config), "train", dict(parameters), source_name(config) if config.finetune_from else "")
+    config = from_parameters(_as_parameters("a run", parameters))
+    job = Job(run_name(config), "train", dict(parameters), source_name(config) if config.finetune_from else "")
+    if job.needs == job.page: raise UserError(f"The run {job.page} cannot start from itself: give it another recipe's name.")
+    return job
 
 # %% ../nbs/42_launcher.ipynb #c3460ebb
 def select(
@@ -77,7 +92,7 @@ def select(
     only: list[str], # recipes or runs; empty: all
 ) -> list[Job]: # in the order of the set
     "The chosen jobs and those that they start from; raises `UserError` when a name fits none."
-    names = {job.page: {job.page, job.parameters["recipe"]} for job in jobs}
+    names = {job.page: {job.page, job.parameters["recipe"]} for job in jobs} # of a run and of its recipe
     for name in only: one_of("recipe or run", name, sorted(set().union(*names.values())))
     chosen = {page for page, known in names.items() if not only or known & set(only)}
     chosen |= {job.needs for job in jobs if job.page in chosen}
@@ -88,38 +103,50 @@ def page_key(
     job: Job,
     dataset: Dataset,
 ) -> str: # hexadecimal
-    "A sum of what a page is made from: the template's code, the modules, the data, the parameters."
-    package = project_root()/"disaster_nbdev"
-    modules = [hashlib.sha256((package/f"{name}.py").read_bytes()).hexdigest() for name in ("exploration", "report")]
-    parts = [code_sha256(job.template), *modules, dataset.fingerprint, job.parameters]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    "A sum of what a page without a record is made from: the notebook, the package's modules, the data, the parameters."
+    total = hashlib.sha256(json.dumps([dataset.fingerprint, job.parameters], sort_keys=True).encode())
+    for path in [template(job.template), *sorted((project_root()/"disaster_nbdev").glob("*.py"))]: total.update(path.read_bytes())
+    return total.hexdigest()
 
 # %% ../nbs/42_launcher.ipynb #9474254f
 def page_keys(report: Path) -> dict[str, str]: # page -> sum
     "What the pages of a report were made from, as far as it is known."
-    try: return json.loads((report/"pages.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError): return {}
+    try: return dict(json.loads((report/"pages.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError): return {}
 
+# %% ../nbs/42_launcher.ipynb #be82c2ae
 def note_page(report: Path, job: Job, dataset: Dataset) -> None:
     "Write down what a page was made from."
     keys = {**page_keys(report), job.page: page_key(job, dataset)}
-    (report/".pages.tmp").write_text(json.dumps(keys, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(report/".pages.tmp", report/"pages.json")
+    write_whole(report/"pages.json", json.dumps(keys, indent=1, sort_keys=True) + "\n")
+
+# %% ../nbs/42_launcher.ipynb #74c7f947
+def _record_is_current(
+    job: Job, # train or baseline
+    report: Path, # what `report_folder` gave
+    dataset: Dataset,
+) -> bool:
+    "Whether the record of a training run, or those of all baselines, are what running the job again would give."
+    from disaster_nbdev.baseline import BASELINES
+    if job.template == "baseline":
+        return all(is_current(report, name, baseline_config(name), dataset, "baseline") for name in BASELINES)
+    from disaster_nbdev.training import from_parameters
+    return is_current(report, job.page, dataclasses.asdict(from_parameters(job.parameters)), dataset, "train")
 
 # %% ../nbs/42_launcher.ipynb #203adb48
 def up_to_date(
     job: Job,
     report: Path, # what `report_folder` gave
     dataset: Dataset,
-    model_needed: bool = False, # whether another job starts from its saved model
+    model_needed: bool = False, # whether its saved model must be here too
 ) -> bool:
     "Whether running the job again would give what is there already."
-    from disaster_nbdev.training import from_parameters
-    if job.template == "compare" or not (report/f"{job.page}.html").is_file(): return False
-    if job.template != "train": return page_keys(report).get(job.page) == page_key(job, dataset)
-    config = dataclasses.asdict(from_parameters(job.parameters))
+    page = report/f"{job.page}.html"
+    shown = read_page(page) if page.is_file() else None
+    if job.template == "compare" or shown is None or shown.failed: return False
+    if job.template not in ("train", "baseline"): return page_keys(report).get(job.page) == page_key(job, dataset)
     saved = not model_needed or (models_folder(report)/job.page/"model.keras").is_file()
-    return saved and is_current(report, job.page, config, dataset, "train")
+    return saved and _record_is_current(job, report, dataset)
 
 # %% ../nbs/42_launcher.ipynb #d4d3dc46
 def start_notebook(
@@ -177,8 +204,10 @@ class Race:
 def next_job(race: Race) -> Job | None: # None: none can start now
     "Take the first waiting job whose need is met; those that need a failed one fail with it."
     unmet = {job.page for job in race.waiting} | race.running.keys()
+    if race.waiting and not race.running and all(job.needs in unmet for job in race.waiting): race.failed[race.waiting[0].page] = f"It waits for {race.waiting[0].needs}, which waits for it."
     for job in list(race.waiting):
-        if job.needs in race.failed:
+        if job.page in race.failed: race.waiting.remove(job)
+        elif job.needs in race.failed:
             race.waiting.remove(job)
             race.failed[job.page] = f"It starts from {job.needs}, which failed."
         elif job.needs not in unmet:
@@ -271,15 +300,19 @@ def locked(
 def plan(
     dataset: Dataset,
     report: Path, # what `report_folder` gave
-    training: list[Job], # training runs wanted
+    training: list[Job], # training runs wanted, each after the one that it needs
     force: bool = False, # run also what is current
+    models: bool = False, # whether the saved models are wanted as well
 ) -> list[Job]: # those that must run, `compare` not among them
-    "Exploration, baselines and training runs, less those that are up to date."
+    "Training runs, baselines, exploration and topics, less those that are up to date; what starts from a run that is made anew is made anew."
     place = {} if report == report_folder(dataset.name) else {"output": str(report)}
     training = [dataclasses.replace(job, parameters={**job.parameters, **place}) for job in training]
-    jobs = [*training, Job("baseline", "baseline", place), Job("explore", "explore", place)]
-    needed = {job.needs for job in training if job.needs and not up_to_date(job, report, dataset)}
-    return [job for job in jobs if force or not up_to_date(job, report, dataset, job.page in needed)]
+    stale = {job.page for job in training if force or not up_to_date(job, report, dataset, models)}
+    stale |= {job.page for job in training if job.needs in stale}
+    needed = {job.needs for job in training if job.page in stale}
+    stale |= {job.page for job in training if job.page in needed and not up_to_date(job, report, dataset, model_needed=True)}
+    others = [Job(name, name, place) for name in ("baseline", "explore", "topics")]
+    return [job for job in training if job.page in stale] + [job for job in others if force or not up_to_date(job, report, dataset)]
 
 # %% ../nbs/42_launcher.ipynb #4b547902
 def notebook_environment(
@@ -291,16 +324,28 @@ def notebook_environment(
     limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), threads)
     return {"DISASTER_DATA": str(dataset.folder.resolve()), **limits}
 
-# %% ../nbs/42_launcher.ipynb #8fb3a54d
+# %% ../nbs/42_launcher.ipynb #a787efd9
 def _write_pages(race: Race, report: Path, dataset: Dataset) -> Path: # index.html
-    "HTML for every notebook that has ended, with the banner where the data are the sample."
-    from disaster_nbdev.report import SAMPLE_BANNER, write_site
-    notebooks = {page: race.folder/f"{page}.ipynb" for page in (*race.done, *race.failed) if (race.folder/f"{page}.ipynb").is_file()}
-    titles = {page: page for page, job in race.jobs.items() if job.template == "train"}
-    index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "", failed=race.failed, titles=titles)
-    for page in race.done:
-        if race.jobs[page].template != "train": note_page(report, race.jobs[page], dataset)
+    "HTML for every executed notebook that is at hand, with the banner where the data are the sample."
+    notebooks = {path.stem: path for path in race.folder.glob("[!.]*.ipynb")}
+    earlier = {page: read_page(report/f"{page}.html") for page in notebooks if page not in race.done and (report/f"{page}.html").is_file()}
+    failed = {page: shown.failed for page, shown in earlier.items() if shown and shown.failed} | race.failed
+    titles = {page: page for page in notebooks if (report/"runs"/page).is_dir()} | {page: page for page, job in race.jobs.items() if job.template == "train"}
+    index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "", failed=failed, titles=titles)
+    for job in (race.jobs[page] for page in race.done):
+        if job.template not in ("train", "baseline", "compare"): note_page(report, job, dataset)
     return index
+
+# %% ../nbs/42_launcher.ipynb #64d1ef97
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    "Let SIGTERM and SIGHUP do what Ctrl-C does."
+    def stop(number, frame): raise KeyboardInterrupt
+    names = (signal.SIGTERM, signal.SIGHUP) if threading.current_thread() is threading.main_thread() else ()
+    before = {name: signal.signal(name, stop) for name in names}
+    try: yield
+    finally:
+        for name, handler in before.items(): signal.signal(name, handler)
 
 # %% ../nbs/42_launcher.ipynb #0a8e917b
 def make_report(
@@ -309,16 +354,18 @@ def make_report(
     output: str | Path = "", # folder of the report; empty: reports/<dataset>
     workers: int | None = None, # notebooks at a time; None: chosen from the processor
     force: bool = False, # run also what is current
+    models: bool = False, # whether the saved models are wanted as well
 ) -> tuple[Path, dict[str, str]]: # index.html, and why which page failed
     "Run what is not up to date, compare all records, write the pages; what ended well is kept whatever else fails."
     report = report_folder(dataset.name, output)
     workers = workers or min(2, os.cpu_count() or 1)
-    with locked(report):
-        race = Race(report/"notebooks", plan(dataset, report, training, force))
+    with locked(report), ended_by_signals():
+        race = Race(report/"notebooks", plan(dataset, report, training, force, models))
         environment = notebook_environment(dataset, workers)
         try:
             run_jobs(race, workers, environment)
-            race.waiting = [Job("compare", "compare", {"output": str(output), "failed": dict(race.failed)} if output or race.failed else {})]
+            place = {"output": str(report)} if output else {}
+            race.waiting = [Job("compare", "compare", place | ({"failed": dict(race.failed)} if race.failed else {}))]
             run_jobs(race, 1, environment)
         finally: index = _write_pages(race, report, dataset)
     return index, race.failed

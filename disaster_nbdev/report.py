@@ -5,11 +5,10 @@
 # %% auto #0
 __all__ = ['LONGEST', 'PICTURES', 'SAMPLE_BANNER', 'TEMPLATE', 'START', 'END', 'FORBIDDEN', 'GROUPS', 'ORDER', 'printable',
            'isolated', 'show', 'is_missing', 'cell_text', 'kind', 'is_inside', 'check_link', 'table', 'Page',
-           'navigation', 'put_navigation', 'read_page', 'write_whole', 'heading', 'render', 'read_notebook', 'to_html',
-           'write_site']
+           'navigation', 'put_navigation', 'read_page', 'heading', 'render', 'read_notebook', 'to_html', 'write_site']
 
-# %% ../nbs/41_report.ipynb #b0dc5b7e
-import base64, io, numbers, os, re
+# %% ../nbs/41_report.ipynb #e2250158
+import base64, io, numbers, re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,6 +19,7 @@ import pandas as pd
 from IPython.display import HTML
 import disaster_nbdev
 from .data import UserError
+from .files import write_whole
 
 # %% ../nbs/41_report.ipynb #d38d77d9
 LONGEST = 3_000 # characters of one text that a page shows
@@ -210,18 +210,6 @@ def read_page(
     patterns = ("<title>(.*?)</title>", '<meta content="([^"]*)" name="report-group"', '<meta content="([^"]*)" name="report-failed"')
     title, group, failed = (unescape(found[1]) if (found := re.search(pattern, html, re.S)) else "" for pattern in patterns)
     return Page(title, path.name, group, failed)
-
-# %% ../nbs/41_report.ipynb #dbe8e6d8
-def write_whole(
-    path: Path, # the file to write
-    text: str, # its content
-) -> None:
-    "Write a file so that it is always whole: the old one or the new one."
-    scratch = path.with_name(f".{path.name}.tmp")
-    try:
-        scratch.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(scratch, path)
-    finally: scratch.unlink(missing_ok=True)
 
 # %% ../nbs/41_report.ipynb #4550c9d2
 @cache

@@ -6,8 +6,8 @@
 __all__ = ['PATHS', 'LIMITS', 'RunConfig', 'validated', 'from_parameters', 'run_name', 'cleaned_texts', 'Prepared', 'prepare',
            'EpochLog', 'fit', 'save_model', 'load_model', 'continued']
 
-# %% ../nbs/21_training.ipynb #af2110f4
-import dataclasses, json, os, shutil, sys, time
+# %% ../nbs/21_training.ipynb #2bbf5688
+import dataclasses, hashlib, json, re, time, zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,9 @@ import pandas as pd
 
 from . import clean as cleaning_module
 from . import embedding as embedding_module
-from .data import SPLITS, Dataset, UserError, one_of, split
-from .model import CELLS, OPTIMIZERS, build, compiled, device, keras, predict
+from .data import SPLITS, Dataset, UserError, check_parameters, one_of, split
+from .files import whole_folder
+from .model import CELLS, OPTIMIZERS, build, keras
 from .vocabulary import Vocabulary, build_vocabulary, encode, from_json, to_json
 
 # %% ../nbs/21_training.ipynb #bb53dd7d
@@ -52,7 +53,9 @@ PATHS = ("data", "output") # parameters that say where files lie
 def _typed(field: dataclasses.Field, value):
     "The value in the field's type; raises `UserError` when it is of another kind."
     kind = type(field.default)
-    if kind is float and type(value) is int: value = float(value)
+    if kind is float and type(value) in (int, str):
+        try: value = float(value)
+        except ValueError: pass
     if type(value) is not kind:
         words = {"str": "text", "bool": "true or false", "int": "a whole number", "float": "a number"}
         raise UserError(f"{field.name} must be {words[kind.__name__]}, not {value!r}.")
@@ -71,6 +74,8 @@ def validated(config: RunConfig) -> RunConfig:
         if not low <= getattr(config, name) <= high:
             raise UserError(f"{name} must lie between {low:g} and {high:g}, not {getattr(config, name):g}.")
     if config.vocabulary_size == 1: raise UserError("vocabulary_size must be 0 (all words) or at least 2.")
+    if not re.fullmatch(r"|[a-zA-Z0-9][\w+=,.-]{0,63}", config.recipe):
+        raise UserError(f"A recipe's name is a letter or digit and then at most 63 of letters, digits, and + = , . _ -, not '{config.recipe[:80]}'.")
     return config
 
 # %% ../nbs/21_training.ipynb #5c7aa4d6
@@ -79,19 +84,21 @@ def from_parameters(
 ) -> RunConfig: # validated
     "The configuration that a notebook's parameters describe; raises `UserError` for unknown names and wrong values."
     fields = {f.name: f for f in dataclasses.fields(RunConfig)}
-    plain = {k: v for k, v in names.items() if not k.startswith("_") and isinstance(v, (str, int, float, list, dict)) and k not in ("In", "Out")}
-    for name in plain.keys() - fields.keys() - set(PATHS):
-        one_of("parameter", name, [*fields, *PATHS])
-    return validated(RunConfig(**{k: _typed(fields[k], v) for k, v in plain.items() if k in fields}))
+    check_parameters(names, [*fields, *PATHS])
+    return validated(RunConfig(**{k: _typed(fields[k], v) for k, v in names.items() if k in fields}))
 
-# %% ../nbs/21_training.ipynb #d8fef00a
-def run_name(config: RunConfig) -> str: # safe as a folder's name
+# %% ../nbs/21_training.ipynb #5dd43e93
+def _sum(text: str) -> str: # six hexadecimal digits
+    "A short sum of a text."
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+# %% ../nbs/21_training.ipynb #86a97f62
+def run_name(config: RunConfig) -> str: # safe as the name of a folder and of a page
     "`<recipe>-<embedding>`, or `<cell>-<sum of the settings>-<embedding>` for a run outside the matrix."
-    import hashlib
-    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
-    recipe = config.recipe or f"{config.cell}-{hashlib.sha256(settings.encode()).hexdigest()[:6]}"
-    vectors = config.embedding if config.embedding in embedding_module.EMBEDDINGS else Path(config.embedding).name.split(".")[0]
-    return "".join(c if c.isalnum() or c in "-_+." else "_" for c in f"{recipe}-{vectors}")
+    recipe = config.recipe or f"{config.cell}-{_sum(json.dumps(dataclasses.asdict(config), sort_keys=True))}"
+    path = Path(config.embedding)
+    vectors = config.embedding if config.embedding in embedding_module.EMBEDDINGS else f"{path.name[:40]}-{_sum(str(path.expanduser().absolute()))}"
+    return re.sub(r"[^a-zA-Z0-9_+=,.-]", "_", f"{recipe}-{vectors}")
 
 # %% ../nbs/21_training.ipynb #0756798a
 def cleaned_texts(
@@ -150,6 +157,7 @@ def _callbacks(config: RunConfig, log: EpochLog) -> list[keras.callbacks.Callbac
     return [log, keras.callbacks.TerminateOnNaN(),
             keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True)]
 
+# %% ../nbs/21_training.ipynb #129254ee
 def fit(
     model: keras.Model, # compiled
     prepared: Prepared,
@@ -173,13 +181,10 @@ def save_model(
     config: RunConfig,
 ) -> Path: # `folder`
     "Write model, vocabulary and configuration; the folder is whole or absent."
-    fresh = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    fresh.mkdir(parents=True)
-    model.save(fresh/"model.keras")
-    (fresh/"vocabulary.json").write_text(to_json(vocabulary), encoding="utf-8")
-    (fresh/"config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    with whole_folder(folder) as fresh:
+        model.save(fresh/"model.keras")
+        (fresh/"vocabulary.json").write_text(to_json(vocabulary), encoding="utf-8")
+        (fresh/"config.json").write_text(json.dumps(dataclasses.asdict(config), indent=1), encoding="utf-8")
     return folder
 
 # %% ../nbs/21_training.ipynb #357431db
@@ -191,7 +196,7 @@ def load_model(
         config = RunConfig(**json.loads((folder/"config.json").read_text(encoding="utf-8")))
         vocabulary = from_json((folder/"vocabulary.json").read_text(encoding="utf-8"))
         return keras.saving.load_model(folder/"model.keras"), vocabulary, config
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"There is no usable saved run in {folder} ({type(error).__name__}): train it first.") from None
 
 # %% ../nbs/21_training.ipynb #a20df4f3
@@ -207,6 +212,6 @@ def continued(
             raise UserError(f"{folder.name} was trained with {name} {getattr(before, name)}, not {getattr(config, name)}: it cannot be continued so.")
     if vocabulary.words != prepared.vocabulary.words:
         raise UserError(f"{folder.name} was trained on other words: train it again on this data first.")
-    keras.utils.set_random_seed(config.seed)
-    model.get_layer("embedding").trainable = config.finetune
-    return compiled(model, config)
+    started = build(config, prepared.matrix)
+    started.set_weights(model.get_weights())
+    return started

@@ -70,6 +70,7 @@ def to_json(vocabulary: Vocabulary) -> str:
     "The vocabulary as JSON text."
     return json.dumps({"size": vocabulary.size, "words": vocabulary.words, "counts": vocabulary.counts}, ensure_ascii=False)
 
+# %% ../nbs/11_vocabulary.ipynb #60cf6a84
 def from_json(text: str) -> Vocabulary: # what `to_json` wrote
     "Read a vocabulary back; raises `UserError` for anything else."
     try:

@@ -87,9 +87,10 @@ def test_the_package_says_what_its_readme_says_of_recipes_and_decades():
 # The published report
 
 def records() -> list:
-    """The committed records."""
+    """The committed records of recipes and baselines; a reader's own trials may lie beside them."""
+    from disaster_nbdev.comparison import of_recipes
     from disaster_nbdev.runs import read_records
-    return read_records(PUBLISHED)
+    return of_recipes(read_records(PUBLISHED))
 
 
 def test_the_published_report_has_the_offline_set_and_the_baselines():
@@ -101,7 +102,7 @@ def test_the_published_report_has_the_offline_set_and_the_baselines():
     for record in records():
         facts = record.run
         assert record.name in index
-        assert facts["name"] == record.name == f"{facts['config']['recipe']}-{facts['config']['embedding']}" and facts["config"]["cell"] is not False
+        assert facts["name"] == record.name == f"{facts['config']['recipe']}-{facts['config']['embedding']}"
         assert facts["data"]["name"] == "kaggle" and 0.5 < facts["metrics"]["validation"]["accuracy"] < 1
         assert facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0
 

@@ -34,7 +34,7 @@ def test_a_report_has_every_page_and_record(report):
     folder, answer = report
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip().endswith(f"The report is {folder/'index.html'}")
-    assert {path.name for path in folder.glob("*.html")} == {"index.html", "explore.html", "baseline.html", "small-glove.html"}
+    assert {path.name for path in folder.glob("*.html")} == {"index.html", "explore.html", "topics.html", "baseline.html", "small-glove.html"}
     records = {path.name for path in (folder/"runs").iterdir()}
     assert records == {"small-glove", "bayes-words", "bayes-characters", "logistic-words", "logistic-characters", "logistic-both"}
     index = (folder/"index.html").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_every_page_says_that_it_is_made_from_the_sample(report):
 
 def test_pages_name_no_folder_of_this_machine(report):
     folder, _ = report
-    for page in ("explore.html", "baseline.html"): assert str(ROOT) not in (folder/page).read_text(encoding="utf-8")
+    for page in ("explore.html", "topics.html", "baseline.html"): assert str(ROOT) not in (folder/page).read_text(encoding="utf-8")
 
 
 def test_a_second_call_runs_nothing_again(report):
@@ -67,10 +67,11 @@ def test_one_failure_costs_only_itself(report, tmp_path):
     bad = tmp_path/"bad.txt"
     bad.write_text("fire 1 2 3\nflood 1 2\n")
     answer = disaster_run(folder, "-p", "recipe", "broken", "-p", "embedding", str(bad), *SMALL)
-    assert answer.returncode == 1 and "Failed: broken-bad." in answer.stderr and "Traceback" not in answer.stderr
+    assert answer.returncode == 1 and "Failed: broken-bad.txt-" in answer.stderr and "Traceback" not in answer.stderr
     assert times(folder) == before, "no other record is touched, and none is written for the failed run"
     index = (folder/"index.html").read_text(encoding="utf-8")
-    assert "broken-bad" in index and (folder/"broken-bad.html").is_file()
+    page, = folder.glob("broken-bad.txt-*.html")
+    assert page.name in index and "did not run to its end" in page.read_text(encoding="utf-8")
     again = disaster_run(folder, "-p", "recipe", "small", *SMALL)
     assert again.returncode == 0
 

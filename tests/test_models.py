@@ -46,7 +46,7 @@ def test_padding_to_the_longest_tweet_predicts_as_padding_to_100(recipe, kaggle,
 
 def test_the_matrix_reproduces_the_studys_recipes():
     recipes = read_matrix()["recipes"]
-    assert set(recipes) == {"lstm", "lstm-dropout", "gru", "gru-finetuned"}
+    assert set(recipes) >= {"lstm", "lstm-dropout", "gru", "gru-finetuned"}
     lstm, dropout, gru, tuned = (from_parameters(recipe_parameters(read_matrix(), name)) for name in ("lstm", "lstm-dropout", "gru", "gru-finetuned"))
     assert (lstm.cell, lstm.batch_size, lstm.epochs, lstm.learning_rate, lstm.dropout) == ("lstm", 32, 30, 1e-4, 0.3)
     assert (dropout.input_dropout, dropout.recurrent_dropout, dropout.batch_size, dropout.epochs) == (0.2, 0.2, 64, 20)

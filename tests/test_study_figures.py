@@ -15,15 +15,6 @@ from disaster_nbdev.vocabulary import build_vocabulary
 
 
 @pytest.fixture(scope="module")
-def kaggle():
-    "Kaggle's data as the project finds them; without them the test is skipped."
-    dataset = load()
-    if dataset.name != "kaggle":
-        pytest.skip("Kaggle's files are not here")
-    return dataset
-
-
-@pytest.fixture(scope="module")
 def cleaned(kaggle):
     "The training tweets after the study's cleaning."
     return clean(kaggle.train.text)
