@@ -22,7 +22,7 @@ test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab nbs
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs
 
 export: $(READY)  ## write the package from the notebooks and clean them
 	PATH="$(CURDIR)/$(BIN):$$PATH" sh -c 'nbdev_export && nbdev_clean'

@@ -81,8 +81,10 @@ def run_parameters(
 ) -> dict: # parameters of train.ipynb
     "The parameters of one run; changed beyond its vectors, a recipe loses its name."
     from disaster_nbdev.launcher import read_matrix, recipe_parameters
-    if recipe is None: return changes
-    parameters = recipe_parameters(read_matrix(), recipe, **changes)
+    matrix, named = read_matrix(), changes.get("recipe")
+    if recipe is None and named not in matrix["recipes"]: return changes
+    changes = {name: value for name, value in changes.items() if name != "recipe"}
+    parameters = recipe_parameters(matrix, recipe or named, **changes)
     return parameters if changes.keys() <= {"embedding"} else {**parameters, "recipe": ""}
 
 # %% ../nbs/60_cli.ipynb #34af36fb

@@ -98,6 +98,9 @@ def read_text(
     try: raw = Path(path).read_bytes()
     except OSError as error: raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     if not raw.strip(): raise UserError(f"{path} is empty.")
+    for mark, what in ((b"\x1f\x8b", "compressed; unpack it first"), (b"PK\x03\x04", "a workbook or an archive; save it as CSV"),
+                       (b"\xff\xfe", "UTF-16; save it as UTF-8"), (b"\xfe\xff", "UTF-16; save it as UTF-8")):
+        if raw.startswith(mark): raise UserError(f"{path} is {what}.")
     try: return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{path} is not UTF-8: {_undecodable(raw)}. Save it again as UTF-8.") from None
@@ -126,7 +129,9 @@ def read_table(
     "Read a CSV file as text; raises `UserError` when it is no table, or a column is missing or there twice."
     header, *rows = read_rows(path)
     missing, twice = [c for c in columns if c not in header], sorted({c for c in header if header.count(c) > 1})
-    if missing: raise UserError(f"{path} has no column {', '.join(missing)}; it has {', '.join(header)}.")
+    other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if len(header) == 1 and mark in header[0]), "")
+    hint = f" It seems to be separated by {other}; save it with commas." if other else ""
+    if missing: raise UserError(f"{path} has no column {', '.join(missing)}; it has {', '.join(header)}.{hint}")
     if twice: raise UserError(f"{path} has the column {twice[0]} twice.")
     return pd.DataFrame(rows, columns=header, dtype="str").replace("", None)
 

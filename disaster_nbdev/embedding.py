@@ -386,8 +386,9 @@ def _download(
     except Exception as error:
         if "Checksum" in str(error): # gensim's words
             raise UserError(f"{source} arrived damaged (wrong checksum) and was not kept: try again.") from error
-        raise UserError(f"{source} could not be fetched ({error}). "
-                        f"Connect to the network, or put the file at {path}, and try again.") from error
+        reason = "gensim's server was not reached" if "local cache" in str(error) else str(error) # gensim's words
+        raise UserError(f"{source} could not be fetched: {reason}. "
+                        f"Connect to the network, or put the file at {path}, and try again.") from None
     finally:
         downloader.logger.disabled = False
         socket.setdefaulttimeout(patience)

@@ -26,13 +26,15 @@ def write_whole(
     text: str, # its content
 ) -> None:
     "Write a file so that it is always whole: the old one or the new one; raises `UserError` where nothing can be written."
-    fresh = beside(path)
+    if not path.name: raise UserError("A file to write needs a name.")
+    through = path.is_symlink() or path.exists() and not path.is_file() # a link, a pipe or a device stays what it is
+    fresh = path if through else beside(path)
     try:
         fresh.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(fresh, path)
+        if not through: os.replace(fresh, path)
     except OSError as error: raise UserError(f"{path} cannot be written: {error.strerror}.") from None
     finally:
-        if fresh.parent.is_dir(): fresh.unlink(missing_ok=True)
+        if not through and fresh.parent.is_dir(): fresh.unlink(missing_ok=True)
 
 # %% ../nbs/02_files.ipynb #69fd46a8
 @contextmanager

@@ -328,10 +328,10 @@ def notebook_environment(
 def _write_pages(race: Race, report: Path, dataset: Dataset) -> Path: # index.html
     "HTML for every executed notebook that is at hand, with the banner where the data are the sample."
     notebooks = {path.stem: path for path in race.folder.glob("[!.]*.ipynb")}
-    earlier = {page: read_page(report/f"{page}.html") for page in notebooks if page not in race.done and (report/f"{page}.html").is_file()}
-    failed = {page: shown.failed for page, shown in earlier.items() if shown and shown.failed} | race.failed
+    gone = [path.stem for path in report.glob("*.html") if (shown := read_page(path)) and shown.failed and path.stem not in {*race.done, *race.failed, "index"}]
+    for page in gone: notebooks.pop(page, report/"none").unlink(missing_ok=True) # a failure of an earlier time
     titles = {page: page for page in notebooks if (report/"runs"/page).is_dir()} | {page: page for page, job in race.jobs.items() if job.template == "train"}
-    index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "", failed=failed, titles=titles)
+    index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "", failed=race.failed, titles=titles, remove=gone)
     for job in (race.jobs[page] for page in race.done):
         if job.template not in ("train", "baseline", "compare"): note_page(report, job, dataset)
     return index

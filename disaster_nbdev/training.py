@@ -18,7 +18,7 @@ import pandas as pd
 
 from . import clean as cleaning_module
 from . import embedding as embedding_module
-from .data import SPLITS, Dataset, UserError, check_parameters, one_of, split
+from .data import SPLITS, Dataset, UserError, check_parameters, one_of, resolve, split
 from .files import whole_folder
 from .model import CELLS, OPTIMIZERS, build, keras
 from .vocabulary import Vocabulary, build_vocabulary, encode, from_json, to_json
@@ -72,7 +72,7 @@ def validated(config: RunConfig) -> RunConfig:
     embedding_module.check(config.embedding)
     for name, (low, high) in LIMITS.items():
         if not low <= getattr(config, name) <= high:
-            raise UserError(f"{name} must lie between {low:g} and {high:g}, not {getattr(config, name):g}.")
+            raise UserError(f"{name} must lie between {low:,} and {high:,}, not {getattr(config, name):,}.")
     if config.vocabulary_size == 1: raise UserError("vocabulary_size must be 0 (all words) or at least 2.")
     if not re.fullmatch(r"|[a-zA-Z0-9][\w+=,.-]{0,63}", config.recipe):
         raise UserError(f"A recipe's name is a letter or digit and then at most 63 of letters, digits, and + = , . _ -, not '{config.recipe[:80]}'.")
@@ -96,8 +96,8 @@ def _sum(text: str) -> str: # six hexadecimal digits
 def run_name(config: RunConfig) -> str: # safe as the name of a folder and of a page
     "`<recipe>-<embedding>`, or `<cell>-<sum of the settings>-<embedding>` for a run outside the matrix."
     recipe = config.recipe or f"{config.cell}-{_sum(json.dumps(dataclasses.asdict(config), sort_keys=True))}"
-    path = Path(config.embedding)
-    vectors = config.embedding if config.embedding in embedding_module.EMBEDDINGS else f"{path.name[:40]}-{_sum(str(path.expanduser().absolute()))}"
+    path = resolve(config.embedding).absolute()
+    vectors = config.embedding if config.embedding in embedding_module.EMBEDDINGS else f"{path.name[:40]}-{_sum(str(path))}"
     return re.sub(r"[^a-zA-Z0-9_+=,.-]", "_", f"{recipe}-{vectors}")
 
 # %% ../nbs/21_training.ipynb #0756798a
