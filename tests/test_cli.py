@@ -48,9 +48,12 @@ TEST = b"id,keyword,location,text\n900,,,calm\n"
     ((HEADER + GOOD + '80,,,"fire,1\n').encode(), TEST, "is not a CSV table"),
     (b"\x00\x01\x02" + HEADER.encode(), TEST, "holds NUL bytes"),
     ((HEADER + "".join(f"{i},,,t {i},1\n" for i in range(20))).encode(), TEST, "all labels are 1"),
+    ((HEADER + GOOD + "81,,,fire,1,\n").encode(), TEST, "train.csv, row 22: 6 fields, but the header has 5"),
+    ((HEADER + GOOD).replace(",", ";").encode(), TEST, "separated by semicolons"),
+    (b"\x1f\x8b\x08" + HEADER.encode(), TEST, "is compressed; unpack it first"),
     ("\ufeff".encode() + (HEADER + GOOD).encode(), b"", "test.csv is empty"),
 ], ids=["no files", "no test", "no column", "label 2", "id twice", "id no number", "no label", "empty", "header only", "latin-1", "labelled test",
-        "open quote", "binary", "one class", "empty test"])
+        "open quote", "binary", "one class", "ragged", "semicolons", "gzip", "empty test"])
 @pytest.mark.parametrize("command", [("data", "show"), ("report",)], ids=" ".join)
 def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
     data, output = tmp_path/"data", tmp_path/"output"
@@ -69,6 +72,9 @@ def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
     (("run", "gru", "-p", "epoch", "3"), "Did you mean 'epochs'?"),
     (("run", "-p", "dropout", "1.5"), "dropout must lie between 0 and 0.99, not 1.5."),
     (("run", "-p", "embedding", "/no/such/vectors.bin"), "/no/such/vectors.bin"),
+    (("run", "-p", "recipe", "../../x"), "A recipe's name is"),
+    (("run", "gru", "-p", "data", "x"), "'data' is an option of the command, --data"),
+    (("run", "-p", "recipe", "mine", "-p", "finetune_from", "mine"), "cannot start from itself"),
     (("run", "nobody"), "Unknown recipe 'nobody': choose one of lstm,"),
     (("score", "x.csv", "--run", "nobody"), "There is no saved run 'nobody'"),
 ], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
@@ -107,8 +113,9 @@ def test_score_from_and_to_a_pipe(saved):
     (b"", (), "is empty"),
     (b"tweet\nfire\n", (), "has no column text; it has tweet"),
     (b"text,label\nfire,1\n", (), "has a column label already"),
+    (b"id,text\n1,fire, big fire\n", (), "row 2: 3 fields, but the header has 2"),
     ("text\ncaf\u00e9\n".encode("latin-1"), (), "not UTF-8: row 2, column text"),
-], ids=["missing", "empty", "no column", "label there", "latin-1"])
+], ids=["missing", "empty", "no column", "label there", "ragged", "latin-1"])
 def test_score_refuses_bad_files_and_leaves_the_output_alone(content, words, said, saved, tmp_path):
     source, target = tmp_path/"in.csv", tmp_path/"out.csv"
     if content is not None: source.write_bytes(content)

@@ -84,6 +84,18 @@ def test_a_damaged_record_is_made_again(report):
     assert json.loads((folder/"runs"/"small-glove"/"run.json").read_text())["schema"] == 1
 
 
+def test_a_lost_baseline_is_made_again_and_a_damaged_trial_is_left_out(report):
+    import shutil
+    folder, _ = report
+    shutil.rmtree(folder/"runs"/"bayes-words")
+    (folder/"runs"/"trial-glove").mkdir()
+    (folder/"runs"/"trial-glove"/"run.json").write_text('{"schema": 1}')
+    answer = disaster_run(folder, "-p", "recipe", "small", *SMALL)
+    assert answer.returncode == 0 and (folder/"runs"/"bayes-words"/"run.json").is_file()
+    assert "Left out:" in (folder/"index.html").read_text(encoding="utf-8")
+    shutil.rmtree(folder/"runs"/"trial-glove")
+
+
 def test_fine_tuning_brings_the_run_that_it_starts_from(tmp_path):
     """Through the launcher's own functions, so that the recipe may be small."""
     from disaster_nbdev.data import load
@@ -104,7 +116,8 @@ def processes_of(folder) -> list[str]:
     return [line for line in listed.splitlines() if str(folder) in line and "pytest" not in line and not line.startswith("ps ")]
 
 
-def test_an_interrupt_leaves_nothing_half_written_and_nothing_running(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_an_interrupt_leaves_nothing_half_written_and_nothing_running(number, tmp_path):
     words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500", "-p", "patience", "500", "--data", str(SAMPLE), "--output", str(tmp_path)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     for _ in range(600):
@@ -112,7 +125,7 @@ def test_an_interrupt_leaves_nothing_half_written_and_nothing_running(tmp_path):
         time.sleep(0.2)
     second = run("disaster", "run", "-p", "recipe", "other", *SMALL, "--data", str(SAMPLE), "--output", str(tmp_path))
     assert second.returncode == 2 and "Another report is being written" in second.stderr
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, number)
     process.communicate(timeout=120)
     assert process.returncode != 0
     assert not (tmp_path/"runs"/"long-glove").exists() and not list(tmp_path.rglob("*.tmp"))
