@@ -176,7 +176,7 @@ def code_cells() -> list[dict]:
 
 def fitted_by_the_report(data: Path, k: int = 5) -> dict:
     """What the report's cells have made once everything is fitted: parameters, imports and data, topics."""
-    names = {}
+    names = {"In": []} # as a notebook has it: the cells that have run
     for cell in code_cells()[:3]:
         exec("".join(cell["source"]), names)
         if "parameters" in cell["metadata"].get("tags", []): names |= {"topics": k, "data": str(data)}
