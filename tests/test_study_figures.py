@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from disaster_nbdev import exploration
 from disaster_nbdev.clean import clean, words
-from disaster_nbdev.data import load, split
+from disaster_nbdev.data import split
 from disaster_nbdev.vocabulary import build_vocabulary
 
 
