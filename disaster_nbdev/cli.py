@@ -142,9 +142,8 @@ def score(source, name, target, text_column):
 # %% ../nbs/60_cli.ipynb #44de2119
 @main.command()
 def readme():
-    "Write the README's results and picture from the records of reports/kaggle."
-    from disaster_nbdev.comparison import write_readme
+    "Write the figures of README.md, MODEL_CARD.md and data/README.md from the records of reports/kaggle."
     from disaster_nbdev.data import project_root
+    from disaster_nbdev.documents import write_documents
     from disaster_nbdev.runs import report_folder
-    write_readme(report_folder("kaggle"), project_root()/"README.md")
-    click.echo("README.md and reports/kaggle/accuracy.png show what the records hold.")
+    for path in write_documents(report_folder("kaggle"), project_root()): click.echo(f"Written from the records: {path.relative_to(project_root())}")

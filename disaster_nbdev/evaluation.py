@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BINS', 'METRICS', 'CHUNK', 'CLASSES', 'OUTCOMES', 'PALETTE', 'KINDS', 'LINE', 'predicted', 'bins', 'weighted',
            'metrics', 'intervals', 'classification_table', 'outcome_samples', 'mcnemar', 'holm', 'paired_interval',
-           'pairwise', 'figure', 'plot_confusion', 'best_epoch', 'plot_history', 'plot_reliability', 'plot_accuracy',
+           'pairwise', 'figure', 'plot_confusion', 'best_epoch', 'plot_history', 'plot_accuracy',
            'plot_accuracy_against_time', 'spread', 'plot_histories', 'plot_significance', 'metric_table',
            'confusion_words', 'verdict', 'side_by_side']
 
@@ -333,26 +333,10 @@ def _calibration_table(labels, probabilities) -> pd.DataFrame: # mean (probabili
         rows.append((part["probability"].mean(), part["label"].mean(), low, high, len(part)))
     return pd.DataFrame(rows, columns=["mean", "share", "low", "high", "tweets"])
 
-# %% ../nbs/30_evaluation.ipynb #5c10775c
-def plot_reliability(
-    labels, # true labels, 0 or 1 (n,)
-    probabilities, # of class 1 (n,)
-    title: str, # what was judged on what
-) -> "Figure":
-    "Share of disasters against probability, with 95 % intervals, and the tweets in each range."
-    ranges, drawn = _calibration_table(labels, probabilities), figure(title, 6, 5.2)
-    above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    _plain(above, "", "Share that reports a disaster (fraction)")
-    above.plot([0, 1], [0, 1], color=PALETTE["grey"], linestyle=":", label="probability taken at its word")
-    above.errorbar(ranges["mean"], ranges["share"], (ranges["share"] - ranges["low"], ranges["high"] - ranges["share"]),
-                   color=PALETTE["disaster"], marker="o", capsize=2, label="seen, with 95 % interval")
-    above.legend(loc="upper left", frameon=False)
-    _plain(below, "Probability given (mean of each range)", "Tweets")
-    below.hist(np.asarray(probabilities, dtype="float64"), np.linspace(0, 1, BINS + 1), color=PALETTE["disaster"], edgecolor="white")
-    return drawn
-
-# %% ../nbs/30_evaluation.ipynb #62c6bfa8
+# %% ../nbs/30_evaluation.ipynb #9279c90b
 KINDS = {"ours": (PALETTE["not a disaster"], "o", "networks of this project"),
+         "crossfit": (PALETTE["green"], "^", "runs in folds"),
+         "blend": (PALETTE["pink"], "P", "blends"),
          "baseline": (PALETTE["disaster"], "s", "baselines"),
          "study": (PALETTE["grey"], "D", "published by the study")} # kind -> colour, marker, words in the legend
 
@@ -364,9 +348,9 @@ def _points(axes: "Axes", table: pd.DataFrame, x: str, y: str) -> None:
         inside = "white" if kind == "study" else colour
         if len(part): axes.plot(part[x], part[y], linestyle="none", marker=marker, color=colour, markerfacecolor=inside, label=words)
 
-# %% ../nbs/30_evaluation.ipynb #009d798a
+# %% ../nbs/30_evaluation.ipynb #9f025b95
 def plot_accuracy(
-    table: pd.DataFrame, # run, kind (ours | baseline | study), accuracy, low, high (fractions of 1)
+    table: pd.DataFrame, # run, kind (a key of `KINDS`), accuracy, low, high (fractions of 1)
     title: str = "Accuracy on the validation rows, with 95 % intervals", # says which rows
 ) -> "Figure":
     "A row for each run, the most accurate on top; a value of the study stands hollow in the row of its name."
@@ -380,7 +364,7 @@ def plot_accuracy(
     axes.set_yticks(range(len(best)), best.index); axes.set_ylim(-0.6, len(best) - 0.4)
     for i, (run, value) in enumerate(best.items()): # the study printed two digits, and no more are shown of it
         axes.text(1.01, i, f"{value:.3f}" if run in set(measured["run"]) else f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center")
-    drawn.legend(loc="outside lower center", ncols=len(KINDS), frameon=False)
+    drawn.legend(loc="outside lower center", ncols=3, frameon=False)
     return drawn
 
 # %% ../nbs/30_evaluation.ipynb #f52085f9

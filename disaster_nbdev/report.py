@@ -337,9 +337,9 @@ def to_html(
     own = next((p for p in pages if p.href == page.name), Page(heading(cells) or page.stem, page.name))
     write_whole(page, render(cells, own, pages, banner))
 
-# %% ../nbs/41_report.ipynb #99ca3887
-GROUPS = {"train": "Networks", "baseline": "Baselines"} # report template -> group of its pages; of the others: Study
-ORDER = ("", "Study", "Networks", "Baselines")
+# %% ../nbs/41_report.ipynb #c2c815e2
+GROUPS = {"train": "Networks", "baseline": "Baselines", "crossfit": "Runs in folds", "blend": "Runs in folds", "splits": "Splits and seeds", "ablation": "Splits and seeds"} # report template -> group of its pages; of the others: Study
+ORDER = ("", "Study", "Networks", "Baselines", "Runs in folds", "Splits and seeds")
 
 def _page(
     name: str, # name of a page: of a run or of a report template

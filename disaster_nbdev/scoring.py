@@ -35,11 +35,10 @@ def score(
     "Score every row, in order; raises `UserError` when the run is not whole."
     from disaster_nbdev.evaluation import predicted
     from disaster_nbdev.model import predict
-    from disaster_nbdev.training import cleaned_texts, load_model
-    from disaster_nbdev.vocabulary import encode
-    model, vocabulary, config = load_model(folder)
+    from disaster_nbdev.training import load_model
+    model, reader = load_model(folder)
     known = tweets.reindex(columns=["keyword", "text"]).assign(text=tweets["text"].fillna(""))
-    probability = predict(model, encode(vocabulary, cleaned_texts(known, config)))
+    probability = predict(model, reader.inputs(known))
     return tweets.assign(probability=probability, label=predicted(probability))
 
 # %% ../nbs/50_scoring.ipynb #a22dac56

@@ -10,7 +10,7 @@ from gensim import downloader
 from gensim.models import KeyedVectors
 
 from disaster_nbdev.data import UserError
-from disaster_nbdev.embedding import DOWNLOADS, EMBEDDINGS, check, coverage, fetch, file_matrix, matrix
+from disaster_nbdev.embedding import DOWNLOADS, EMBEDDINGS, check, coverage, fetch, file_matrix, file_ranks, is_contextual, matrix, ranks
 from disaster_nbdev.vocabulary import Vocabulary, build_vocabulary
 
 STUDY_WORDS = 11_969
@@ -516,3 +516,73 @@ def test_two_at_once_fetch_once(home, server):
     for thread in both: thread.start()
     for thread in both: thread.join()
     assert found == [home/source/f"{source}.gz"] * 2 and server[1].count(f"/{source}/{source}.gz") == 1
+
+
+# Ranks, joined names, encoders
+
+@pytest.mark.parametrize("form", ["binary", "binary with newlines", "text", "glove", "kv", "gzip"])
+def test_ranks_of_a_file(tmp_path, form, monkeypatch):
+    vectors = {f"w{i}": np.float32([i, 1]) for i in range(500)} | {"caf\u00e9": np.float32([1, 2])}
+    path = tmp_path/"v.kv"
+    if form == "kv":
+        keyed = KeyedVectors(2)
+        keyed.add_vectors(list(vectors), np.array(list(vectors.values())))
+        keyed.save(str(path), sep_limit=0)
+    else:
+        put(tmp_path, "v.kv", {"binary": binary(vectors), "binary with newlines": binary(vectors, b"\n"), "text": text(vectors),
+                               "glove": text(vectors, header=False) + b"w3 7 7\n", "gzip": gzip.compress(binary(vectors))}[form])
+    monkeypatch.setattr("disaster_nbdev.embedding.CHUNK", 1 << 8 if form == "binary" else 1 << 20)
+    wanted = {"w0", "w3", "w499", "caf\u00e9", "absent", "\ud800"}
+    assert file_ranks(path, wanted) == ranks(str(path), iter(wanted)) == {"w0": 0, "w3": 3, "w499": 499, "caf\u00e9": 500}
+    assert file_ranks(path, set()) == {}
+
+
+def test_ranks_of_damaged_files(tmp_path):
+    assert "breaks off after 2 of 3 vectors" in fails(lambda: file_ranks(put(tmp_path, "cut", binary(TINY)[:-1]), {"fire"}))
+    assert "line 4: the row does not hold" in fails(lambda: file_ranks(put(tmp_path, "cut", text(TINY) [:-6]), {"fire"}))
+    assert "not a vector file" in fails(lambda: file_ranks(put(tmp_path, "cut", b"hello"), {"fire"}))
+
+
+def test_ranks_by_name(cached, study, tmp_path):
+    found = ranks("glove", {"the", "of", "fire", "zzyzxq"})
+    assert found == {"the": 0, "of": 3, "fire": found["fire"]} and 100 < found["fire"] < 2000
+    names = list(study[1][TWITTER])
+    assert ranks("glove-twitter", {names[0], names[7], "fire"}) == {names[0]: 0, names[7]: 7}
+    mine = str(put(tmp_path, "mine.vec", text(TINY)))
+    assert ranks(f"corpus+{mine}+glove", {"fire", "the"}) == {"fire": 0}              # the first part that has ranks
+    for name in ("corpus", "minilm-static", "minilm", "hf://vinai/bertweet-base", "corpus+minilm-static"): assert ranks(name, {"fire"}) is None
+    for name in ("glvoe", "glove+", "minilm+glove"):
+        with pytest.raises(UserError): ranks(name, {"fire"})
+
+
+def test_joined_names(tiny, tmp_path, monkeypatch):
+    mine = str(put(tmp_path, "mine+more.vec", text(TINY)))
+    np.testing.assert_array_equal(matrix(tiny, mine), EXPECTED)                             # the path of a file may hold a +
+    texts = ["fire smoke"] * 5
+    both = matrix(tiny, "glove+corpus+glove", iter(texts))
+    assert both.shape == (4, 200) and both.dtype == "float32"
+    np.testing.assert_array_equal(both, np.hstack([matrix(tiny), matrix(tiny, "corpus", texts), matrix(tiny)]))
+    twice = matrix(tiny, "corpus+corpus", iter(texts))                                      # an iterator serves both parts
+    np.testing.assert_array_equal(twice[:, :100], twice[:, 100:])
+    monkeypatch.chdir(put(tmp_path, "here/x.vec", text(TINY)).parent)
+    np.testing.assert_array_equal(matrix(tiny, "glove+x.vec")[:, 50:], EXPECTED)
+    for wrong, said in [("glove+corpsu", "Did you mean 'corpus'?"), ("+glove", "Unknown embedding ''"), ("glove+none.vec", "There is no file none.vec"),
+                        ("glove+glove-twitter-200", "called 'glove-twitter' here"), ("glove+minilm", "stand alone"), ("minilm+glove", "stand alone"), ("glove+hf://a/b", "stand alone")]:
+        with pytest.raises(UserError) as caught: check(wrong)
+        assert said in str(caught.value)
+        with pytest.raises(UserError): matrix(tiny, wrong, texts)
+
+
+def test_encoders_have_no_matrix(tiny):
+    for name in ("minilm", "hf://microsoft/deberta-v3-base"):
+        assert is_contextual(name) and check(name) == name
+        assert name in fails(lambda: matrix(tiny, name))
+    assert not any(map(is_contextual, EMBEDDINGS))
+
+
+def test_minilm_static_is_asked_of_the_encoder(tiny, monkeypatch):
+    "The encoder's module is imported only then; here another stands in its place."
+    module = type(sys)("disaster_nbdev.encoder")
+    module.static_matrix = lambda vocabulary, embed_dim=256: np.ones((vocabulary.rows, embed_dim), "float32")
+    monkeypatch.setitem(sys.modules, "disaster_nbdev.encoder", module)
+    assert matrix(tiny, "minilm-static").shape == (4, 256) and matrix(tiny, "glove+minilm-static").shape == (4, 306)

@@ -209,7 +209,6 @@ FIGURES = {
     "confusion of one class": lambda: evaluation.plot_confusion([1, 1], [1, 1], "Title"),
     "history": lambda: evaluation.plot_history(history(), "Title"),
     "history of one epoch": lambda: evaluation.plot_history(history(1), "Title"),
-    "reliability": lambda: evaluation.plot_reliability([0, 1, 1], [0.1, 0.4, 1.0], "Title"),
     "accuracy": lambda: evaluation.plot_accuracy(many_runs()),
     "accuracy of one run": lambda: evaluation.plot_accuracy(many_runs(1)),
     "time": lambda: evaluation.plot_accuracy_against_time(many_runs()),

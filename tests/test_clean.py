@@ -1,0 +1,135 @@
+"""Cleanings: the study's stays as it was; `aware` survives anything, follows the vectors, and needs only the ranks of what it wrote."""
+import time
+from functools import partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from disaster_nbdev.clean import CLEANINGS, alternatives, clean, clean_study, parted, plain, rewritten, tokens
+from disaster_nbdev.data import UserError
+from disaster_nbdev.embedding import _glove_words, glove_ranks, ranks
+
+ORDER = "the , . a i of to is in s user url ... ! ? n't 's do it on fire wild so news us red forest hit 15 big soo ha storm hag 10 000 10000".split()
+RANKS = {word: place for place, word in enumerate(ORDER)}
+PIECES = ["Fire", "wild", "SOOO", "#", "@bob", "http://t.co/x", "don't", "It\x89\u00dbªs", " ", "-", "_", "10,000", "15", "!!!", "storm", "s", "NEWS", "&amp;", "a"]
+
+
+GLOVE = {word: place for place, word in enumerate(_glove_words())}
+
+
+def toy(words): return {word: RANKS[word] for word in words if word in RANKS}
+def glove(words): return {word: GLOVE[word] for word in words if word in GLOVE} # as `glove_ranks`, without going through all words each time
+def only(known, kept): return lambda words: {word: rank for word, rank in known(words).items() if word in kept}
+def words_of(texts): return {word for text in texts for word in text.split()}
+def aware(text, known=toy): return clean([text], "aware", known)[0]
+
+
+def test_study_is_unchanged_by_ranks():
+    texts = ["#Fire near @bob: 3 trucks http://t.co/x1 &amp; SMOKE!", ""]
+    assert clean(texts) == clean(texts, "study", toy) == [clean_study(text) for text in texts] == ["near   trucks  amp smoke", ""]
+    with pytest.raises(UserError, match="Unknown cleaning 'awair'.*Did you mean 'aware'"): clean(texts, "awair")
+    assert list(CLEANINGS) == ["study", "aware"]
+
+
+@pytest.mark.parametrize("raw, mended", [
+    ("Don\x89\u00dbªt", "Don't"), ("\x89\u00dbÏfire\x89\u00db\x9d", '"fire"'), ("on\x89\u00db_", "on..."), ("caf\u00cc©", "café"), ("\u00e5£5", "£5"),
+    ("Jap\u00cc_n", "Japn"), ("a\x89\u00dbb", "a b"), ("på smörgås", "på smörgås"), ("Û", "Û"), ("&amp;amp; &lt;3", "& <3"), ("&amp;amp;lt;", "&lt;"), ("&nbsp;x", " x"), ("𝗳𝗶𝗿𝗲 ﬁ", "fire fi"),
+    ("“a” ‘b’ c—d e–f", "\"a\" 'b' c--d e-f"), ("İstanbul", "Istanbul")])
+def test_mended_text(raw, mended): assert plain(raw) == mended
+
+
+@pytest.mark.parametrize("raw, found", [
+    ("RT @bob: hi", "user : hi"), ("RTs ART", "RTs ART"), ("#Fire #2015", "Fire 2015"), ("see http://t.co/x?y=1#z, now", "see url now"), ("HTTPS://X.Y www.bbc.com http\u2026", "url url url ..."),
+    ("httpd @", "httpd"), ("can't Won’t IT'S they'd", "ca n't Wo n't IT 'S they 'd"), ("'quoted' y'all", "quoted y'all"), ("10:30pm 10,000 1.5 9/11 2015-08-05", "10:30 pm 10,000 1.5 9/11 2015-08-05"),
+    ("U.S. e.g. end.", "U.S. e.g. end ."), ("a.b,c", "a . b , c"), ("wow!!?! ... .. .", "wow !!?! ... ... ."), (":) ;-( x:", ":) ;-( x :"), ("5% $3 a&b", "5 % $ 3 a & b"), ("snake_case well-known -- -", "snake_case well-known -- -"),
+    ("😀 \u200d ☃ \x00 \ud800", ""), ("مرحبا بالعالم", "مرحبا بالعالم")])
+def test_tokens(raw, found): assert " ".join(tokens(raw)) == found
+
+
+@pytest.mark.parametrize("raw, written", [
+    ("FIRE", "fire"), ("sooooo fiiiire", "so fire"), ("10,000", "10000"), ("big-hit", "big hit"), ("US_news", "us news"), ("hit15", "hit 15"), ("#USFire15", "us fire 15"), ("#ABig", "a big"), ("#USstorm", "us storm"),
+    ("#forestfire", "forest fire"), ("inthenews", "in the news"), ("fires forest's", "fire forest 's"), ("storm'hit", "storm hit"), ("zyzx-fire", "zyzx fire"), ("Zyzx", "zyzx"),
+    ("thebigredfire", "thebigredfire"), ("bigs", "big"), ("100000", "100000"), ("!!!!", "!")])
+def test_rewritten(raw, written): assert aware(raw) == written
+
+
+def test_the_most_frequent_way_wins():
+    assert aware("soooo") == "so" and aware("soooo", lambda words: {"soo": 3, "so": 9}) == "soo"
+    assert parted("firestorms", {"fire": 10, "storms": 50, "fires": 90, "torms": 60}) == ("fire", "storms")
+    assert parted("abcd", {"ab": 1, "cd": 2}) == ("ab", "cd") and parted("abcd", {"ab": 500, "cd": 2}) == ("abcd",)      # 500: too rare for two letters
+
+
+def test_without_ranks_tokens_are_only_put_in_lower_case():
+    text = "#ForestFire SOOO don't typhoon-hit 10,000!!!"
+    assert clean([text], "aware") == clean([text], "aware", lambda words: None) == ["forestfire sooo do n't typhoon-hit 10,000 !!!"]
+    assert aware(text, partial(ranks, "corpus")) == clean([text], "aware")[0]
+
+
+def test_ranks_are_asked_once_with_strings():
+    asked = []
+    clean(["#ForestFire-hit SOOO", "b"], "aware", lambda words: asked.append(words) or {})
+    assert len(asked) == 1 and {"forest", "fire", "hit", "soo", "so", "forestfire-hit", "b"} <= asked[0] and all(type(word) is str for word in asked[0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.text(), st.lists(st.sampled_from(PIECES)).map("".join), st.text("aAsSoO1é'-_.#@! ")), max_size=4))
+def test_anything_can_be_cleaned(texts):
+    for known in (toy, glove, None):
+        out = clean(texts, "aware", known)
+        assert out == clean(texts, "aware", known) and len(out) == len(texts)
+        assert all(text == " ".join(text.split()) and len(text.encode()) >= len(text) for text in out) # one space, and no lone surrogates
+        assert out == [aware(text, known) for text in texts]                                # a tweet does not depend on the others
+        if known: assert clean(texts, "aware", only(known, words_of(out))) == out
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text("abc", min_size=1, max_size=9), st.dictionaries(st.text("abc", min_size=1, max_size=4), st.integers(0, 120_000), max_size=25), st.sets(st.integers(0, 24)))
+def test_forgetting_words_that_were_not_written_changes_nothing(token, known, forgotten):
+    written = rewritten(token, known)
+    rest = {word: rank for i, (word, rank) in enumerate(known.items()) if word in written or i not in forgotten}
+    assert rewritten(token, rest) == written and (written == (token,) or set(written) <= set(known))
+
+
+HOSTILE = {"letters": "x"*100_000, "words": "fire "*20_000, "hyphens": "a-"*50_000, "dots": "a."*50_000, "numbers": "1:"*50_000, "digits": "9"*100_000, "quotes": "n't'"*25_000,
+           "hash": "#"*100_000, "at": "@"*100_000, "http": "http"*25_000, "entity": "&#" + "9"*100_000 + ";", "entities": "&lt"*33_000, "accents": "a" + "\u0301\u0316"*50_000,
+           "wide": "\ufdfa"*100_000, "marks": "\x89\u00db"*50_000, "emoji": "👩\u200d🚒"*30_000, "surrogates": "\ud800\udc00"*50_000, "controls": "".join(map(chr, range(32)))*3_000,
+           "arabic": "\u202eمرحبا "*14_000, "capitals": "aB"*50_000, "distinct": " ".join(f"{i:05d}".translate(str.maketrans("0123456789", "abcdefghij"))*7 for i in range(2_700)), "asks": "?!"*50_000}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_tweets(kind):
+    started = time.process_time()
+    first, second = clean([HOSTILE[kind], ""], "aware", toy)
+    assert second == "" and "\ud800" not in first and time.process_time() - started < 20          # seconds, on a slow machine; most take hundredths
+    assert len(alternatives("x"*41)) == 1
+
+
+@pytest.fixture(scope="module")
+def tweets(kaggle): return [*kaggle.train.text, *kaggle.test.text]
+
+
+@pytest.fixture(scope="module")
+def written(tweets): return clean(tweets, "aware", glove_ranks)
+
+
+def test_ranks_of_what_was_written_suffice(tweets, written):
+    assert clean(tweets, "aware", only(glove_ranks, words_of(written))) == written
+    part, kept = tweets[:2000], words_of(written[:2000])
+    assert clean(part, "aware", only(glove_ranks, kept)) == written[:2000]
+
+
+def test_coverage_on_real_tweets(tweets, written):
+    def shares(texts):
+        words = [word for text in texts for word in text.split()]
+        known = glove_ranks(words)
+        return len(known)/len(set(words)), sum(word in known for word in words)/len(words)
+    study, aware_, unasked = shares(clean(tweets)), shares(written), shares(clean(tweets, "aware"))
+    assert aware_[0] > 0.92 > 0.85 > study[0] and aware_[1] > 0.989 > 0.975 > study[1] and unasked[0] < aware_[0]
+
+
+def test_marks_of_broken_encoding_go(tweets):
+    marked = [text for text in tweets if any(mark in text for mark in "\x89\x81\u00db")]
+    assert len(marked) > 800 and sum(any(mark in plain(text) for mark in "\x89\x81\u00db") for text in marked) <= 1
+    escaped = [text for text in tweets if "&amp;" in text]
+    assert len(escaped) > 300 and not any("amp" in tokens(text) for text in escaped)
