@@ -188,7 +188,7 @@ def headline(
     lines = [f"**{best['run']}** is most accurate on the validation tweets: {best['accuracy']:.3f}, with a 95 % interval from {best['low']:.3f} to {best['high']:.3f}. "
              f"Of the other {len(runs) - 1} runs, {level} cannot be told apart from it by a paired test."]
     if len(networks) and best["kind"] == "baseline":
-        lines.append(f"The best recurrent network is **{networks.iloc[0]['run']}** with {networks.iloc[0]['accuracy']:.3f}: a linear model on counts is not beaten here.")
+        lines.append(f"The best network is **{networks.iloc[0]['run']}** with {networks.iloc[0]['accuracy']:.3f}: a baseline is not beaten here.")
     return "\n\n".join(lines)
 
 # %% ../nbs/43_comparison.ipynb #7b09e74e

@@ -210,8 +210,8 @@ def choice_block(facts: Evidence) -> str: # Markdown
     return (f"**{subject(facts).name}** has the best validation accuracy of the {saved} recorded networks that can be saved and scored with: {accuracy(subject(facts)):.3f}, with a 95 % interval from {low:.3f} to {high:.3f}. "
             f"{_against(facts)} It was chosen as the best of many on the same tweets, so its figure is a little too good.")
 
-# %% ../nbs/46_documents.ipynb #75b47bb8
-SETTINGS = ("cell", "pooling", "embedding", "finetune", "cleaning", "use_keyword", "keyword_branch", "hidden_size", "dropout", "optimizer", "learning_rate", "schedule", "batch_size", "seed")
+# %% ../nbs/46_documents.ipynb #ee4d53b7
+SETTINGS = ("cell", "pooling", "embedding", "finetune", "cleaning", "use_keyword", "keyword_branch", "vocabulary_size", "words_from", "hidden_size", "dropout", "input_dropout", "optimizer", "learning_rate", "schedule", "batch_size", "seed")
 
 def _setting(value) -> str:
     "A setting for a reader."
@@ -223,7 +223,7 @@ def _model_facts(record: Record) -> dict[str, str]: # what -> value
     run, known, commit = record.run, record.run.get("versions", {}), record.run.get("git_commit") or "–"
     return {"run": record.name, **{name.replace("_", " "): _setting(run["config"].get(name)) for name in SETTINGS},
             "parameters, of them trained": f"{run['parameters']['total']:,}, {run['parameters']['trainable']:,}",
-            "epochs run, best": f"{_setting(run.get('epochs_run'))}, {_setting(run.get('best_epoch'))}",
+            "epochs run, weights of epoch": f"{_setting(run.get('epochs_run'))}, {_setting(run.get('best_epoch'))}",
             "made on": run["created"][:10], "TensorFlow, Keras": f"{known.get('tensorflow', '–')}, {known.get('keras', '–')}", "commit": commit[:12] + commit[40:]} # a + says that files differed from it
 
 def models_block(facts: Evidence) -> str: # Markdown
@@ -324,7 +324,7 @@ def cost_block(facts: Evidence) -> str: # Markdown
     where, seconds = model.get("device") or {}, sum(run["seconds"] for run in trained)
     energy = sum(run["seconds"] * WATTS.get((run.get("device") or {}).get("kind"), WATTS["cpu"]) for run in trained) / 3.6e6
     return (f"Training {model['name']} took {model['seconds']:,.0f} s on {where.get('name', 'a device that is not recorded')}. The {len(trained)} recorded trainings took {seconds / 3600:.1f} hours together, "
-            f"those over several splits and seeds not counted. At an assumed full power of {WATTS['cpu']} W for a processor and {WATTS['gpu']} W for a graphics card that is at most {energy:.2f} kWh.")
+            f"those over several splits and seeds, the ablation and the preparation not counted. At an assumed full power of {WATTS['cpu']} W for a processor and {WATTS['gpu']} W for a graphics card that is at most {energy:.2f} kWh.")
 
 # %% ../nbs/46_documents.ipynb #7e85000e
 NO_SHEET = "Not recorded yet: the report's page about the tweets writes these figures."

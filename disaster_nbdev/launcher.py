@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .data import Dataset, UserError, load, one_of, project_root
 from .files import write_whole
 from .report import SAMPLE_BANNER, read_page, write_site
-from .runs import CODE, baseline_config, code_sha256, is_current, models_folder, report_folder
+from .runs import CODE, baseline_config, code_sha256, is_current, models_folder, read_record, report_folder
 
 # %% ../nbs/42_launcher.ipynb #efb5ca35
 def template(
@@ -130,7 +130,10 @@ def recipe_config(
 ): # RunConfig
     "The configuration that a recipe stands for; raises `UserError` for an unknown one."
     from disaster_nbdev.training import from_parameters
-    return from_parameters(recipe_parameters(matrix or read_matrix(), recipe, **({"embedding": embedding} if embedding else {})))
+    config = from_parameters(recipe_parameters(matrix or read_matrix(), recipe, **({"embedding": embedding} if embedding else {})))
+    if config.finetune_from: raise UserError(f"The recipe {recipe} goes on from a saved run of {config.finetune_from}, so it can only be run as it is, once.")
+    if config.split != "study": raise UserError(f"The recipe {recipe} names the split {config.split}; what trains it more than once chooses the splits itself.")
+    return config
 
 # %% ../nbs/42_launcher.ipynb #c3460ebb
 def select(
@@ -138,7 +141,7 @@ def select(
     only: list[str], # recipes or runs; empty: all
 ) -> list[Job]: # in the order of the set
     "The chosen jobs and those that they start from; raises `UserError` when a name fits none."
-    names = {job.page: {job.page, job.parameters.get("recipe") or job.template} for job in jobs} # of a run and of its recipe
+    names = {job.page: {job.page, job.template, job.parameters.get("recipe"), job.parameters.get("baseline")} - {None, "train"} for job in jobs} # of a run, its template, its recipe
     for name in only: one_of("recipe or run", name, sorted(set().union(*names.values())))
     chosen = {page for page, known in names.items() if not only or known & set(only)}
     chosen |= {page for job in jobs if job.page in chosen for page in job.needs}
@@ -162,10 +165,10 @@ def page_keys(report: Path) -> dict[str, str]: # page -> sum
     try: return dict(json.loads((report/"pages.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError): return {}
 
-# %% ../nbs/42_launcher.ipynb #be82c2ae
-def note_page(report: Path, job: Job, dataset: Dataset) -> None:
+# %% ../nbs/42_launcher.ipynb #ef0d1971
+def note_page(report: Path, page: str, key: str) -> None: # key: what `page_key` gave when the job started
     "Write down what a page was made from."
-    keys = {**page_keys(report), job.page: page_key(job, dataset)}
+    keys = {**page_keys(report), page: key}
     write_whole(report/"pages.json", json.dumps(keys, indent=1, sort_keys=True) + "\n")
 
 # %% ../nbs/42_launcher.ipynb #74c7f947
@@ -188,6 +191,16 @@ def leaves(job: Job, report: Path) -> list[Path]: # empty for a job that leaves 
     return [report/path for path in {"crossfit": [f"runs/{job.page}/run.json"], "splits": [f"splits/{run}/splits.json"], "ablation": ["ablation/ablation.json"],
             "blend": ["runs/blend-average/run.json", "runs/blend-stacked/run.json"]}.get(job.template, [])]
 
+# %% ../nbs/42_launcher.ipynb #66991c61
+def _as_asked(job: Job, report: Path) -> bool:
+    "Whether what a job has left is of its settings, and a blend of its members as they are now: papermill writes to the same places."
+    if job.template == "blend":
+        members = [member for path in leaves(job, report) for member in json.loads(path.read_text(encoding="utf-8"))["members"]]
+        return all(read_record(report/"runs"/member["run"]).run["created"] == member["created"] for member in members)
+    if job.template not in ("crossfit", "splits") or not job.settings.startswith("{"): return True
+    config = json.loads(leaves(job, report)[0].read_text(encoding="utf-8"))["config"]
+    return all(config.get(name) == value for name, value in {**json.loads(job.settings), **job.parameters}.items() if name in config and name not in ("seed", "recipe", "embedding"))
+
 # %% ../nbs/42_launcher.ipynb #203adb48
 def up_to_date(
     job: Job,
@@ -199,7 +212,7 @@ def up_to_date(
     page = report/f"{job.page}.html"
     shown = read_page(page) if page.is_file() else None
     if job.template == "compare" or shown is None or shown.failed: return False
-    if not all(path.is_file() for path in leaves(job, report)): return False
+    if not all(path.is_file() for path in leaves(job, report)) or not _as_asked(job, report): return False
     if job.template not in ("train", "baseline"): return page_keys(report).get(job.page) == page_key(job, dataset)
     saved = not model_needed or (models_folder(report)/job.page/"model.keras").is_file()
     return saved and _record_is_current(job, report, dataset)
@@ -251,6 +264,7 @@ class Race:
     waiting: list[Job]
     running: dict[str, subprocess.Popen] = field(default_factory=dict) # page -> process
     jobs: dict[str, Job] = field(default_factory=dict) # page -> job, of those started
+    keys: dict[str, str] = field(default_factory=dict) # page -> sum of what it is made from, taken when it started
     done: list[str] = field(default_factory=list) # pages that ended well
     failed: dict[str, str] = field(default_factory=dict) # page -> why
     retried: set[str] = field(default_factory=set) # pages tried a second time
@@ -316,6 +330,7 @@ def run_jobs(
     race: Race, # its `waiting` are run; `done` and `failed` are filled
     workers: int, # notebooks at a time
     environment: dict[str, str], # for the notebooks, added to this process's own
+    dataset: Dataset | None = None, # for the sums of what the pages are made from; None: none are taken
 ) -> None:
     "Execute notebooks side by side; on an interrupt all of them are ended."
     race.folder.mkdir(parents=True, exist_ok=True)
@@ -326,6 +341,7 @@ def run_jobs(
                 for page in [p for p, process in race.running.items() if process.poll() is not None]: settle(race, page)
                 if len(race.running) < workers and time.monotonic() - race.started >= STAGGER and (job := next_job(race)):
                     race.jobs[job.page], race.started = job, time.monotonic()
+                    if dataset: race.keys[job.page] = page_key(job, dataset)
                     race.running[job.page] = start_notebook(job, race.folder, environment)
                 show_progress(race, progress)
                 time.sleep(0.2)
@@ -388,8 +404,8 @@ def _write_pages(race: Race, report: Path, dataset: Dataset) -> Path: # index.ht
     for page in gone: notebooks.pop(page, report/"none").unlink(missing_ok=True) # a failure of an earlier time
     titles = {page: page for page in notebooks if (report/"runs"/page).is_dir() or page.endswith("-splits")} | {page: page for page, job in race.jobs.items() if job.template == "train"}
     index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "", failed=race.failed, titles=titles, remove=gone)
-    for job in (race.jobs[page] for page in race.done):
-        if job.template not in ("train", "baseline", "compare"): note_page(report, job, dataset)
+    for page in race.done:
+        if race.jobs[page].template not in ("train", "baseline", "compare"): note_page(report, page, race.keys[page])
     return index
 
 # %% ../nbs/42_launcher.ipynb #64d1ef97
@@ -419,7 +435,7 @@ def make_report(
         race = Race(report/"notebooks", plan(dataset, report, training, force, models))
         environment = notebook_environment(dataset, workers)
         try:
-            run_jobs(race, workers, environment)
+            run_jobs(race, workers, environment, dataset)
             place = {"output": str(report)} if output else {}
             race.waiting = [Job("compare", "compare", place | ({"failed": dict(race.failed)} if race.failed else {}))]
             run_jobs(race, 1, environment)
@@ -434,4 +450,7 @@ def training_set(
     "The training jobs of a set, all checked before any is run; raises `UserError`."
     matrix = read_matrix()
     entries = matrix["sets"][one_of("set", name, matrix["sets"])]
-    return select([entry_job(matrix, entry) for entry in entries], list(only or []))
+    jobs = [entry_job(matrix, entry) for entry in entries]
+    twice = {job.page for i, job in enumerate(jobs) if job.page in {other.page for other in jobs[:i]}}
+    if twice: raise UserError(f"The set {name} names {sorted(twice)[0]} twice: each has one page and one record.")
+    return select(jobs, list(only or []))

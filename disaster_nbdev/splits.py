@@ -380,7 +380,7 @@ def steps(
 ) -> dict: # name -> RunConfig, each with all that the ones before it have
     "From one recipe to another, a group of settings at a time."
     kept = {"embedding", "recipe", "split", "seed", *(field for fields in LATER.values() for field in fields)}
-    groups = {"training to the end, all words": [field.name for field in dataclasses.fields(full) if field.name not in kept], **LATER}
+    groups = {"all words, new training": [field.name for field in dataclasses.fields(full) if field.name not in kept], **LATER}
     changed = [(name, {field: getattr(full, field) for field in fields}) for name, fields in groups.items()]
     parts = full.embedding.split("+")
     joined = ["+".join(parts[:number]) for number in range(1, len(parts) + 1)]

@@ -250,7 +250,7 @@ TEXTS = ["Forest fire near town", "fire spreads, homes burn", "Homes burn near t
          "this mixtape is fire", "love this song", "my love is this song"]
 
 
-@pytest.mark.parametrize("name", baseline.BASELINES)
+@pytest.mark.parametrize("name", [name for name in baseline.BASELINES if name != "svc-sentences"])  # which counts nothing
 def test_baselines_know_only_the_training_texts(name):
     model = baseline.fit(name, TEXTS, [1, 1, 1, 0, 0, 0])
     names = {feature.split("__", 1)[1] for feature in model["features"].get_feature_names_out()}

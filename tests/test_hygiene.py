@@ -93,18 +93,21 @@ def records() -> list:
     return of_recipes(read_records(PUBLISHED))
 
 
-def test_the_published_report_has_the_offline_set_and_the_baselines():
+def test_the_published_report_has_the_extended_set_and_the_baselines():
     from disaster_nbdev.baseline import BASELINES
-    from disaster_nbdev.launcher import read_matrix
-    wanted = {f"{entry['recipe']}-{entry['embedding']}" for entry in read_matrix()["sets"]["offline"]} | set(BASELINES)
-    assert {record.name for record in records()} >= wanted
+    from disaster_nbdev.launcher import leaves, training_set
+    jobs = training_set("extended")
+    assert {record.name for record in records()} >= {job.page for job in jobs if job.template == "train"} | set(BASELINES)
+    for job in jobs:
+        assert (PUBLISHED/f"{job.page}.html").is_file(), job.page
+        assert all(path.is_file() for path in leaves(job, PUBLISHED)), job.page
     index = (PUBLISHED/"index.html").read_text(encoding="utf-8")
     for record in records():
         facts = record.run
-        assert record.name in index
-        assert facts["name"] == record.name == f"{facts['config']['recipe']}-{facts['config']['embedding']}"
+        assert record.name in index and facts["name"] == record.name
+        assert record.name.removesuffix("-folds") == f"{facts['config']['recipe']}-{facts['config']['embedding']}"
         assert facts["data"]["name"] == "kaggle" and 0.5 < facts["metrics"]["validation"]["accuracy"] < 1
-        assert facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0
+        assert facts["kind"] in ("crossfit", "blend") or facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0
 
 
 def test_published_submissions_have_every_test_tweet(kaggle):

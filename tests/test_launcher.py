@@ -8,6 +8,7 @@ import time
 import pytest
 
 from conftest import ROOT, run
+from disaster_nbdev.baseline import available
 
 SAMPLE = ROOT/"data"/"sample"
 SMALL = ["-p", "epochs", "2", "-p", "hidden_size", "2", "-p", "batch_size", "128", "-p", "patience", "1"]
@@ -36,7 +37,7 @@ def test_a_report_has_every_page_and_record(report):
     assert answer.stdout.strip().endswith(f"The report is {folder/'index.html'}")
     assert {path.name for path in folder.glob("*.html")} == {"index.html", "explore.html", "topics.html", "baseline.html", "small-glove.html"}
     records = {path.name for path in (folder/"runs").iterdir()}
-    assert records == {"small-glove", "bayes-words", "bayes-characters", "logistic-words", "logistic-characters", "logistic-both"}
+    assert records == {"small-glove", *available()}
     index = (folder/"index.html").read_text(encoding="utf-8")
     for name in records: assert name in index
     assert not list(folder.rglob("*.tmp")) and not list((folder/"notebooks").glob(".*.ipynb"))
@@ -108,6 +109,26 @@ def test_fine_tuning_brings_the_run_that_it_starts_from(tmp_path):
     base, tuned = (json.loads((tmp_path/"runs"/f"{name}-corpus"/"run.json").read_text()) for name in ("base", "tuned"))
     assert tuned["started_from"] == {"run": "base-corpus", "created": base["created"]}
     assert tuned["parameters"]["trainable"] == tuned["parameters"]["total"] == base["parameters"]["total"]
+
+
+def test_folds_splits_and_a_blend_are_made_once_and_shown_together(tmp_path):
+    """Through the launcher's own functions, on baselines, so that it takes seconds a page."""
+    from disaster_nbdev.data import load
+    from disaster_nbdev.launcher import entry_job, make_report, plan, read_matrix
+    sample, matrix = load(SAMPLE), read_matrix()
+    entries = [{"template": "crossfit", "baseline": "logistic-words", "folds": 3}, {"template": "crossfit", "baseline": "bayes-characters", "folds": 3},
+               {"template": "splits", "baseline": "logistic-words", "seeds": [1, 2]}, {"template": "splits", "baseline": "bayes-words", "seeds": [1, 2]},
+               {"template": "blend", "runs": ["logistic-words-folds", "bayes-characters-folds"]}]
+    jobs = [entry_job(matrix, entry) for entry in entries]
+    index, failed = make_report(sample, jobs, output=tmp_path)
+    assert failed == {}
+    assert {"logistic-words-folds", "bayes-characters-folds", "blend-average", "blend-stacked"} <= {path.parent.name for path in tmp_path.glob("runs/*/run.json")}
+    assert {path.parent.name for path in tmp_path.glob("splits/*/splits.json")} == {"logistic-words", "bayes-words"}
+    page = index.read_text(encoding="utf-8")
+    assert all(name in page for name in ("blend-stacked", "logistic-words-folds.html", "bayes-words-splits.html", "On three splits"))
+    assert plan(sample, tmp_path, jobs) == [], "a second call has nothing to do"
+    (tmp_path/"runs"/"bayes-characters-folds"/"run.json").unlink()
+    assert [job.page for job in plan(sample, tmp_path, jobs)] == ["bayes-characters-folds", "blend"], "what is lost is made again, and what rests on it"
 
 
 def processes_of(folder) -> list[str]:

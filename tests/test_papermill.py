@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, run
+from disaster_nbdev.encoder import installed
 
 SMALL = ["-p", "epochs", "1", "-p", "hidden_size", "2", "-p", "batch_size", "256"]
 
@@ -36,7 +37,7 @@ def test_a_run_writes_a_whole_record(folder, notebook, tmp_path, sample):
 
 @pytest.mark.parametrize("words, said", [
     (["-p", "cel", "lstm"], "Unknown parameter 'cel'"),
-    (["-p", "cell", "lstn"], "Unknown cell 'lstn': choose one of lstm, gru, rnn. Did you mean 'lstm'?"),
+    (["-p", "cell", "lstn"], "Unknown cell 'lstn': choose one of lstm, gru, rnn, none. Did you mean 'lstm'?"),
     (["-p", "embedding", "glov"], "glov"),
     (["-p", "epochs", "many"], "epochs must be a whole number, not 'many'."),
     (["-p", "learning_rate", "-1"], "learning_rate must lie between"),
@@ -48,6 +49,36 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(words, said, tmp_path):
     assert answer.returncode != 0
     assert said in answer.stderr and "UserError" in answer.stderr
     assert not (tmp_path/"report"/"runs").exists()
+
+
+@pytest.mark.parametrize("words, split, cleaning", [
+    (["-p", "split", "grouped"], "grouped", "study"),
+    (["-p", "split", "keyword"], "keyword", "study"),
+    (["-p", "cleaning", "aware", "-p", "use_keyword", "true", "-p", "words_from", "all", "-p", "vocabulary_size", "0", "-p", "pooling", "attention"], "study", "aware"),
+    (["-p", "embedding", "glove+corpus", "-p", "keyword_branch", "true", "-p", "cell", "lstm"], "study", "study"),
+], ids=["grouped", "keyword", "aware", "joined"])
+def test_what_goes_beyond_the_study(words, split, cleaning, tmp_path):
+    answer = papermill(ROOT, "nbs/train.ipynb", tmp_path, *words, "-p", "recipe", "beyond", *SMALL)
+    assert answer.returncode == 0, answer.stderr
+    facts = json.loads(next((tmp_path/"report"/"runs").glob("beyond-*/run.json")).read_text())
+    assert (facts["config"]["split"], facts["config"]["cleaning"]) == (split, cleaning)
+    assert set(facts["operating"]) == {"temperature", "thresholds", "fitted_on"} and facts["coverage"]["running"] > 0.5
+
+
+@pytest.mark.parametrize("words", [["-p", "cell", "gru"], ["-p", "cell", "none", "-p", "pooling", "mean", "-p", "finetune", "true"]], ids=["frozen", "finetuned"])
+def test_an_encoder_trains_is_saved_and_scores_what_the_record_says(words, tmp_path, sample):
+    if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
+    data = tmp_path/"data"
+    data.mkdir()
+    sample.train.head(250).to_csv(data/"train.csv", index=False)
+    sample.test.head(40).to_csv(data/"test.csv", index=False)
+    answer = papermill(ROOT, "nbs/train.ipynb", tmp_path, "-p", "embedding", "minilm", *words, "-p", "recipe", "encoder", *SMALL, data=data)
+    assert answer.returncode == 0, answer.stderr
+    saved, recorded = tmp_path/"report"/"models"/"encoder-minilm", pd.read_csv(tmp_path/"report"/"runs"/"encoder-minilm"/"predictions_test.csv")
+    answer = run("disaster", "score", str(data/"test.csv"), "--run", str(saved), "--output", str(tmp_path/"scored.csv"))
+    assert answer.returncode == 0, answer.stderr
+    scored = pd.read_csv(tmp_path/"scored.csv")
+    assert scored.id.tolist() == recorded.id.tolist() and (scored.probability - recorded.probability).abs().max() < 1e-4
 
 
 def test_help_shows_every_parameter_with_its_meaning():

@@ -163,7 +163,7 @@ def test_an_ablation_of_small_networks_is_written_and_read(tmp_path, sample):
     start = RunConfig(recipe="gru", hidden_size=2, epochs=1, batch_size=512)
     full = dataclasses.replace(start, recipe="small", hidden_size=3, use_keyword=True)
     stepwise = splits.steps(start, full)
-    assert list(stepwise) == ["study's GRU", "+ training to the end, all words", "+ keyword"]
+    assert list(stepwise) == ["study's GRU", "+ all words, new training", "+ keyword"]
     compared = splits.references(stepwise, [])
     made = splits.ablate(splits.trainer_of, sample, stepwise, seeds=[1])
     splits.write_ablation(tmp_path, sample, made, stepwise, compared)

@@ -1,0 +1,97 @@
+"""No label outside the training part touches what is learned: shuffled, it changes nothing, to the last bit."""
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from disaster_nbdev import blend, operating, resampling
+from disaster_nbdev.data import Dataset, split
+from disaster_nbdev.encoder import installed
+from disaster_nbdev.resampling import baseline_trainer, crossfit, grouped_folds, network_trainer
+from disaster_nbdev.training import RunConfig, fit, network, prepare, prepared_frames
+
+SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_rate=0.01, buckets=True, schedule="linear", pooling="both")
+
+
+@pytest.fixture(scope="module")
+def frames(sample):
+    """The three parts of the sample, with and without the true labels of what is held out."""
+    part, validation = split(sample.train)
+    other = 1 - validation["target"].to_numpy()
+    return ({"train": part, "validation": validation, "test": sample.test},
+            {"train": part, "validation": validation.assign(target=other), "test": sample.test})
+
+
+@pytest.mark.parametrize("changes", [
+    {}, {"cleaning": "aware", "use_keyword": True, "words_from": "all", "vocabulary_size": 0}, {"embedding": "corpus"},
+    {"keyword_branch": True, "cell": "none"}, {"buckets": False, "schedule": "constant"}], ids=str)
+def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
+    true, turned = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42) for given in frames)
+    assert all(np.array_equal(true[part], turned[part]) for part in ("validation", "test"))
+
+
+def test_labels_of_the_validation_part_do_not_touch_a_network_on_an_encoder(frames):
+    if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
+    true, turned = (network_trainer(dataclasses.replace(SMALL, embedding="minilm", epochs=1))(given, 42) for given in frames)
+    assert all(np.array_equal(true[part], turned[part]) for part in ("validation", "test"))
+
+
+@pytest.mark.parametrize("name", ["logistic-both", "bayes-words"])
+def test_labels_of_the_validation_part_do_not_touch_a_baseline(frames, name):
+    true, turned = (baseline_trainer(name)(given, 42) for given in frames)
+    assert all(np.array_equal(true[part], turned[part]) for part in ("validation", "test"))
+
+
+def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
+    """The study's recipe looks at the validation loss to stop; what it has learned until then is the same."""
+    config = dataclasses.replace(SMALL, patience=1, epochs=3)
+    losses = []
+    for given in frames:
+        prepared = prepared_frames(config, given)
+        losses.append(fit(network(config, prepared), prepared, config)["loss"].to_numpy())
+    both = min(map(len, losses))
+    assert np.array_equal(losses[0][:both], losses[1][:both])
+
+
+def test_what_is_prepared_knows_no_label(sample):
+    labels = np.random.default_rng(0).permutation(sample.train["target"].to_numpy())
+    config = RunConfig(cleaning="aware", words_from="all", vocabulary_size=0, embedding="corpus", split="keyword")
+    part, validation = split(sample.train, "keyword")
+    ones = [prepared_frames(config, {"train": part, "validation": validation, "test": sample.test}),
+            prepared_frames(config, {"train": part.assign(target=labels[:len(part)]), "validation": validation, "test": sample.test})]
+    assert ones[0].vocabulary == ones[1].vocabulary and np.array_equal(ones[0].matrix, ones[1].matrix)
+    assert all(np.array_equal(ones[0].inputs[p]["words"], ones[1].inputs[p]["words"]) for p in ones[0].inputs)
+
+
+def test_a_fold_is_predicted_without_its_own_labels(sample):
+    whole = crossfit(baseline_trainer("logistic-words"), sample, folds=3)
+    held = whole.fold == 1
+    turned = dataclasses.replace(sample, train=sample.train.assign(target=sample.train["target"].where(~held, 1 - sample.train["target"])))
+    kept = np.flatnonzero(~held)
+    again = baseline_trainer("logistic-words")({"train": turned.train.iloc[kept], "validation": turned.train.iloc[held]}, 43)["validation"]
+    assert np.array_equal(again, whole.labelled[held])
+
+
+def test_no_near_duplicate_stands_on_both_sides_of_a_fold(sample):
+    from disaster_nbdev.quality import near_duplicate_groups
+    groups = near_duplicate_groups(sample.train["text"])
+    for kept, held in grouped_folds(sample.train): assert not set(groups[kept]) & set(groups[held])
+
+
+def test_stacking_predicts_a_tweet_without_its_label(sample, monkeypatch):
+    chance, labels = np.random.default_rng(0), sample.train["target"].to_numpy()
+    said = np.stack([labels + chance.normal(size=len(labels)), chance.normal(size=len(labels))], axis=1)
+    folds = list(grouped_folds(sample.train, 5, 42))
+    monkeypatch.setattr(resampling, "grouped_folds", lambda *_: iter(folds))  # the same folds, whatever the labels
+    held = folds[2][1]
+    turned = dataclasses.replace(sample, train=sample.train.assign(target=np.where(np.isin(np.arange(len(labels)), held), 1 - labels, labels)))
+    one, other = (blend.stacked(said, said[:3], given, 42)[0] for given in (sample, turned))
+    assert np.array_equal(one[held], other[held]) and not np.array_equal(one, other)
+
+
+def test_tempering_in_folds_does_not_see_the_label_it_is_judged_on():
+    chance = np.random.default_rng(0)
+    labels, probabilities = chance.integers(0, 2, 500), chance.uniform(0.01, 0.99, 500)
+    tempered = operating.cross_tempered(labels, probabilities)
+    assert tempered.shape == (500,) and not np.allclose(tempered, probabilities)
