@@ -212,7 +212,9 @@ def up_to_date(
     page = report/f"{job.page}.html"
     shown = read_page(page) if page.is_file() else None
     if job.template == "compare" or shown is None or shown.failed: return False
-    if not all(path.is_file() for path in leaves(job, report)) or not _as_asked(job, report): return False
+    try:
+        if not all(path.is_file() for path in leaves(job, report)) or not _as_asked(job, report): return False
+    except (UserError, OSError, ValueError, KeyError): return False # what is lost or damaged is made again
     if job.template not in ("train", "baseline"): return page_keys(report).get(job.page) == page_key(job, dataset)
     saved = not model_needed or (models_folder(report)/job.page/"model.keras").is_file()
     return saved and _record_is_current(job, report, dataset)
@@ -394,7 +396,7 @@ def notebook_environment(
     "Where the data are, and a fair share of the processor's threads for each notebook."
     threads = str(max(1, (os.cpu_count() or 1) // workers))
     limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), threads)
-    return {"DISASTER_DATA": str(dataset.folder.resolve()), **limits}
+    return {"DISASTER_DATA": str(dataset.folder.resolve()), "PYTHONWARNINGS": "ignore:IProgress not found", **limits} # no page shows widgets
 
 # %% ../nbs/42_launcher.ipynb #a787efd9
 def _write_pages(race: Race, report: Path, dataset: Dataset) -> Path: # index.html
