@@ -256,4 +256,4 @@ def test_the_report_of_a_search(folder):
 
 def test_a_mistake_in_the_report_is_one_sentence(tmp_path):
     answer = run("papermill", "nbs/tune.ipynb", str(tmp_path/"tune.ipynb"), "-p", "recipe", "gru-finetuned", DISASTER_DATA=str(ROOT/"data"/"sample"))
-    assert answer.returncode != 0 and "UserError: gru-finetuned goes on from gru; a search trains from the start: choose another recipe." in answer.stderr
+    assert answer.returncode != 0 and "UserError: The recipe gru-finetuned goes on from a saved run of gru, so it can only be run as it is, once." in answer.stderr
