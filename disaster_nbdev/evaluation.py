@@ -540,7 +540,8 @@ def verdict(
     low, high = judged["intervals"]["accuracy"]
     ahead = 100 * (trained["accuracy"] - judged["accuracy"])
     stopped = "the last one allowed, so more might have helped" if run["best_epoch"] == run["config"]["epochs"] else f"of {run['epochs_run']}"
-    return (f"The validation loss was lowest after epoch {run['best_epoch']}, {stopped}. On the validation tweets the accuracy is **{judged['accuracy']:.3f}**, and the bootstrap interval from "
+    chosen = f"The validation loss was lowest after epoch {run['best_epoch']}, {stopped}." if run["config"]["patience"] else f"All {run['epochs_run']} epochs were run and the last weights kept; no epoch was chosen on the validation tweets."
+    return (f"{chosen} On the validation tweets the accuracy is **{judged['accuracy']:.3f}**, and the bootstrap interval from "
             f"{low:.3f} to {high:.3f} says how far another draw of tweets might have moved it. On the training tweets it is {abs(ahead):.1f} points {'higher' if ahead >= 0 else 'lower'}.\n\n"
             f"Of the tweets that this run calls disasters, {judged['precision']:.0%} are; of the disasters it finds {judged['recall']:.0%}.\n\n"
             "Open: this is one seed on one split. The comparison says which differences between runs stand.")

@@ -77,8 +77,9 @@ def _crossed(
     use: Callable, # probabilities, what was chosen -> a value for each
     folds: int, seed: int, # of the parts
 ) -> np.ndarray: # (n,)
-    "What `use` makes of each part with what `fit` chose on all others."
+    "What `use` makes of each part with what `fit` chose on all others; fewer parts where there are fewer tweets."
     labels, probabilities = _checked(labels, probabilities)
+    folds = min(folds, len(labels))
     part, out = dealt(labels, folds, seed), np.empty(len(labels))
     for k in range(folds):
         out[part == k] = use(probabilities[part == k], fit(labels[part != k], probabilities[part != k]))
@@ -215,7 +216,7 @@ def operating_points(
     labels, probabilities = _checked(labels, probabilities)
     rows = [{"name": "threshold 0.5", **_point(labels, probabilities, 0.5), "crossfit_recall": np.nan}] # chosen on no tweets
     for recall, (name, threshold) in zip(recalls, thresholds(labels, probabilities, recalls).items()):
-        found = cross_flagged(labels, probabilities, recall)[labels == 1].mean()
+        found = cross_flagged(labels, probabilities, recall)[labels == 1].mean() if labels.sum() > 1 else np.nan # a single disaster leaves none to choose by
         rows.append({"name": f"recall {name}", **_point(labels, probabilities, threshold), "crossfit_recall": float(found)})
     return pd.DataFrame(rows)
 

@@ -57,12 +57,15 @@ def encode(
     seq_len: int | None = None, # words per row; None: as the longest tweet needs, at most `MAX_SEQ_LEN`
 ) -> np.ndarray: # int32 (n, seq_len), ids, 0 after the end
     "Turn cleaned tweets into rows of ids; words beyond `seq_len` are cut off at the end."
-    known = vocabulary.ids
-    rows = [[known[w] for w in words(text) if w in known] or [1] for text in cleaned]
-    longest = max(map(len, rows), default=1)
-    seq_len = min(longest, MAX_SEQ_LEN) if seq_len is None else seq_len
-    out = np.zeros((len(rows), seq_len), dtype="int32")
-    for i, row in enumerate(rows): out[i, :min(len(row), seq_len)] = row[:seq_len]
+    id_of, ids, lengths = vocabulary.ids.get, [], [] # the ids of all rows one after the other, and how many belong to each
+    stop = MAX_SEQ_LEN if seq_len is None else seq_len
+    for text in cleaned:
+        row = (list(filter(None, map(id_of, words(text)))) or [1])[:stop] # `filter` leaves out unknown words; no id is 0
+        ids += row
+        lengths.append(len(row))
+    lengths = np.array(lengths, dtype="int64")
+    out = np.zeros((len(lengths), lengths.max(initial=1) if seq_len is None else seq_len), dtype="int32")
+    out[np.arange(out.shape[1]) < lengths[:, None]] = np.fromiter(ids, "int32", len(ids)) # a mask is filled row by row, from left to right
     return out
 
 # %% ../nbs/11_vocabulary.ipynb #68c53313

@@ -1,14 +1,19 @@
 """Cleanings: the study's stays as it was; `aware` survives anything, follows the vectors, and needs only the ranks of what it wrote."""
+import random
 import time
 from functools import partial
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from disaster_nbdev.clean import CLEANINGS, alternatives, clean, clean_study, parted, plain, rewritten, tokens
+from disaster_nbdev import clean as module
+from disaster_nbdev.clean import CLEANINGS, FRESH, alternatives, clean, clean_aware, clean_study, cleaner, parted, plain, rewritten, tokens
 from disaster_nbdev.data import UserError
 from disaster_nbdev.embedding import _glove_words, glove_ranks, ranks
+from disaster_nbdev.training import keywords_of
+from disaster_nbdev.vocabulary import MAX_SEQ_LEN, Vocabulary, build_vocabulary, encode
 
 ORDER = "the , . a i of to is in s user url ... ! ? n't 's do it on fire wild so news us red forest hit 15 big soo ha storm hag 10 000 10000".split()
 RANKS = {word: place for place, word in enumerate(ORDER)}
@@ -92,7 +97,7 @@ def test_forgetting_words_that_were_not_written_changes_nothing(token, known, fo
 
 
 HOSTILE = {"letters": "x"*100_000, "words": "fire "*20_000, "hyphens": "a-"*50_000, "dots": "a."*50_000, "numbers": "1:"*50_000, "digits": "9"*100_000, "quotes": "n't'"*25_000,
-           "hash": "#"*100_000, "at": "@"*100_000, "http": "http"*25_000, "entity": "&#" + "9"*100_000 + ";", "entities": "&lt"*33_000, "accents": "a" + "\u0301\u0316"*50_000,
+           "hash": "#"*100_000, "at": "@"*100_000, "users": "@a"*50_000, "user": "@" + "a"*1_000_000 + "\u00e9", "a": "a"*1_000_000, "ampersands": "&"*1_000_000, "accented": "\u0301"*1_000_000, "http": "http"*25_000, "entity": "&#" + "9"*100_000 + ";", "entities": "&lt"*33_000, "accents": "a" + "\u0301\u0316"*50_000,
            "wide": "\ufdfa"*100_000, "marks": "\x89\u00db"*50_000, "emoji": "👩\u200d🚒"*30_000, "surrogates": "\ud800\udc00"*50_000, "controls": "".join(map(chr, range(32)))*3_000,
            "arabic": "\u202eمرحبا "*14_000, "capitals": "aB"*50_000, "distinct": " ".join(f"{i:05d}".translate(str.maketrans("0123456789", "abcdefghij"))*7 for i in range(2_700)), "asks": "?!"*50_000}
 
@@ -105,12 +110,102 @@ def test_hostile_tweets(kind):
     assert len(alternatives("x"*41)) == 1
 
 
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_tweets_in_the_study(kind):
+    started = time.process_time()
+    assert clean([HOSTILE[kind], "Fire"]) == [clean_study(HOSTILE[kind]), "fire"] and time.process_time() - started < 20
+
+
+# What the quick ways could read otherwise than the definitions: marks and references cut anywhere, white space of all kinds, signs beside names and addresses.
+NASTY = ["\x89\u00db\u00aa", "\x89\xdb\xd2", "\x89\u00db_", "\x89", "\x89\x85", "\x89\xa0", "\u00cc\u00a9", "\u00e5_", "\u00cc", "\u00e5", "\u00e5\u00a3", "&amp;", "&", "&amp;amp;", "&lt;", "&#32;", "&nbsp;", "&#x41;", "&#", "&am", "p;", "&eacute;",
+         "&aring;", "&#137;", "&NewLine;", "&not", "&#99999999999;", "&#" + "9"*5000, "\xa0", "\n", "\n", "\r\n", "\t", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x1f", "\0", "\x85", "\u2028", "\u3000", " ", " ", " ", " ", " ", "  ", "http://t.co/a1", "HTTPS://X.y", "http",
+         "https", "httpx", "h1ttp://z", "www.b.com", "WWW.", "http:", "://", "@bob", "@", "@http://q", "@www.x", "@HTTPfoo", "@bob's", "@b:", "@b...", "@b&#97;", "@b\u00e9", "#Fire", "#", "##", "RT", "RT @x:", "RTs", "don't", "N'T", "it\u2019s", "'s", "'", "''", "y'all", "U.S.",
+         "10:30", "10,000", "2015-08-05", "5pm", "\u0661\u0662", "\u00b2", "\u00bd", "\u01c5", "\u00df", "\u0130", "\u0131", "\u212a", "\u017f", "\ufb01", "\U0001d5f3\U0001d5f6", "e\u0301\u0316", "\U0001f600", "\U0001f469\u200d\U0001f692", "\ufe0f", "\u2640", "\u0645\u0631", "\u65e5",
+         "SOOOO", "fiiiire", "forestfire", "ForestFire15", "USWildfires", "typhoon-hit", "snake_case", "a.b,c", "!!!", "?!?!?!", "....", "..", "--", "-----", ":)", ";-(", "\u00a35", "$", "fires", "classes", "earthquakenews", "x"*41, "a"*300, "Ab"*25, "the", "Fire", "(fire)", "\ufffd"]
+
+
+def nasty(n):
+    draw = random.Random(7)
+    def bit():
+        kind, code = draw.random(), draw.randrange(0x110000)
+        if kind < 0.8: return draw.choice(NASTY)
+        return chr(code % 128 if kind < 0.9 else code % 256 if kind < 0.95 or 0xd800 <= code < 0xe000 else code)
+    return ["".join([bit() for _ in range(draw.choice((1, 2, 3, 4, 5, 9)))]) for _ in range(n)]
+
+
+def test_the_quick_ways_give_what_the_definitions_give():
+    texts = nasty(100_000)
+    assert clean(iter(texts)) == [clean_study(text) for text in texts]
+    assert clean(iter(texts), "aware", GLOVE) == [clean_aware(text, GLOVE) for text in texts]
+    part = texts[:3_000]
+    assert clean(part, "aware", glove) == [clean_aware(text, GLOVE) for text in part] and clean(part, "aware") == [clean_aware(text) for text in part]
+
+
+@pytest.mark.parametrize("known", [GLOVE, glove, None])
+def test_a_stream_gives_what_one_call_gives(known):
+    stream, texts = cleaner("aware", known), nasty(600)
+    assert [text for start in range(0, 600, 100) for text in stream(text for text in texts[start:start + 100])] == clean(texts, "aware", known) == stream(texts)
+    assert cleaner()(texts) == clean(texts) and stream([]) == []
+
+
+def test_addresses_and_users_need_no_learning():
+    asked = []
+    stream = cleaner("aware", lambda words: asked.append(words) or toy(words))
+    stream(["fire : ..."])
+    assert stream(["fire http://t.co/x https://a.b/c?d=e#f @bob @Al_1: @x..."]) == ["fire url url user user : user ..."] and len(asked) == 1
+    assert not any(map(FRESH, ["http", "@http", "@WWW.x", "@b\u00e9", "@b&#97;", "http://a&amp;b", "@a@b", "@b's"]))
+
+
+def test_what_is_remembered_is_bounded(monkeypatch):
+    monkeypatch.setattr(module, "KEPT", 100)
+    made, pieces = [], module._Pieces
+    monkeypatch.setattr(module, "_Pieces", lambda: made.append(pieces()) or made[-1])
+    stream = cleaner("aware", RANKS)
+    for start in range(0, 2_000, 40):
+        out = stream([f"fire w{i} see:http://t.co/{i} .@user{i} {'x'*100}{i}" for i in range(start, start + 40)])
+        assert out[0] == clean_aware(f"fire w{start} see:http://t.co/{start} .@user{start} {'x'*100}{start}", RANKS)
+        assert len(made[-1]) <= 100 + 40 and max(map(len, made[-1])) <= module.SHORT and not any("http" in piece or "@" in piece for piece in made[-1])
+    assert len(made) > 10
+
+
+def test_a_call_that_failed_leaves_nothing_half_learned():
+    answers = [OSError("the file is gone"), RANKS]
+    def known(words):
+        if isinstance(answers[0], OSError): raise answers.pop(0)
+        return toy(words)
+    stream = cleaner("aware", known)
+    with pytest.raises(OSError): stream(["#ForestFire"])
+    assert stream(["#ForestFire big"]) == ["forest fire big"]
+
+
+def encoded(vocabulary, cleaned, seq_len=None):
+    "The definition of `encode`, row by row."
+    rows = [[vocabulary.ids[word] for word in text.split() if word in vocabulary.ids] or [1] for text in cleaned]
+    seq_len = min(max(map(len, rows), default=1), MAX_SEQ_LEN) if seq_len is None else seq_len
+    return np.array([(row + [0]*seq_len)[:seq_len] for row in rows], dtype="int32").reshape(len(rows), seq_len)
+
+
+def test_encode():
+    texts = clean(nasty(3_000)) + ["zz", "", " \n", "fire "*300, "zz fire", "fire zz "*99]
+    for vocabulary in (build_vocabulary(texts), build_vocabulary(texts, 12), Vocabulary(("fire",), (1,))):
+        for part in (texts, texts[-6:], texts[-6:-3], []):
+            for seq_len in (None, 1, 7, 400):
+                out = encode(vocabulary, iter(part), seq_len)
+                assert out.dtype == "int32" and np.array_equal(out, encoded(vocabulary, part, seq_len)) and out.shape == encoded(vocabulary, part, seq_len).shape
+
+
 @pytest.fixture(scope="module")
 def tweets(kaggle): return [*kaggle.train.text, *kaggle.test.text]
 
 
 @pytest.fixture(scope="module")
 def written(tweets): return clean(tweets, "aware", glove_ranks)
+
+
+def test_real_tweets_are_cleaned_as_defined(kaggle, tweets, written):
+    texts = tweets + [f"{keyword} {text}" for frame in (kaggle.train, kaggle.test) for keyword, text in zip(keywords_of(frame), frame.text)]
+    assert clean(texts) == [clean_study(text) for text in texts]
+    assert clean(texts, "aware", GLOVE) == [clean_aware(text, GLOVE) for text in texts] and clean(tweets, "aware", GLOVE) == written
 
 
 def test_ranks_of_what_was_written_suffice(tweets, written):

@@ -1,5 +1,6 @@
 """The command line, as a shell sees it: exit codes, one clear sentence, files whole or untouched."""
 import io
+import json
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, run
+from disaster_nbdev.operating import tempered
 
 SAMPLE = ROOT/"data"/"sample"
 HEADER = "id,keyword,location,text,target\n"
@@ -97,7 +99,8 @@ def test_score_keeps_rows_columns_and_order(saved, tmp_path):
     scored = pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False)
     assert scored[tweets.columns].to_numpy().tolist() == tweets.to_numpy().tolist()
     record = pd.read_csv(saved.parent.parent/"runs"/"small-glove"/"predictions_test.csv").set_index("id").probability
-    expected = record.loc[scored.id.astype(int)].to_numpy()
+    expected, facts = record.loc[scored.id.astype(int)].to_numpy(), saved/"operating.json"
+    if facts.is_file(): expected = tempered(expected, json.loads(facts.read_text())["temperature"])
     assert abs(scored.probability.astype(float) - expected).max() < 1e-5, "the same tweets get the scores of the record"
 
 
@@ -128,7 +131,7 @@ def test_score_refuses_bad_files_and_leaves_the_output_alone(content, words, sai
 def test_score_no_tweets_and_odd_tweets(saved, tmp_path):
     (tmp_path/"none.csv").write_text("text\n")
     answer = run("disaster", "score", str(tmp_path/"none.csv"), "--run", str(saved))
-    assert answer.returncode == 0 and answer.stdout == "text,probability,label\n"
+    assert answer.returncode == 0 and answer.stdout == "text,probability,label,priority\n"
     odd = pd.DataFrame({"text": ["\U0001F525", "zzzzqqq", "fire " * 20_000, "<script>alert(1)</script>", "\u202Eerif", "=1+1"]})
     odd.to_csv(tmp_path/"odd.csv", index=False)
     answer = run("disaster", "score", str(tmp_path/"odd.csv"), "--run", str(saved))

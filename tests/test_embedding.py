@@ -9,8 +9,9 @@ import pytest
 from gensim import downloader
 from gensim.models import KeyedVectors
 
+from disaster_nbdev import embedding
 from disaster_nbdev.data import UserError
-from disaster_nbdev.embedding import DOWNLOADS, EMBEDDINGS, check, coverage, fetch, file_matrix, file_ranks, is_contextual, matrix, ranks
+from disaster_nbdev.embedding import DOWNLOADS, EMBEDDINGS, check, coverage, fetch, file_matrix, file_ranks, files_of, is_contextual, matrix, ranks
 from disaster_nbdev.vocabulary import Vocabulary, build_vocabulary
 
 STUDY_WORDS = 11_969
@@ -454,6 +455,157 @@ def test_memory_stays_far_below_the_size_of_the_file(tmp_path, form):
     finally: tracemalloc.stop()
     assert found[:, 0].tolist() == [0, 0, 199_999, 123_456, 0] and (found == found[:, :1]).all()
     assert peak < (25_000_000 if form == "kv" else 8_000_000), peak     # the list of words of a .kv must be held; vectors: 40 MB
+
+
+@pytest.mark.parametrize("newline", [b"", b"\n"])
+@pytest.mark.parametrize("chunk", [1 << 8, 1 << 12, 1 << 18])
+def test_a_binary_read_by_the_plain_definition_is_the_same(tmp_path, monkeypatch, newline, chunk):
+    "Row by row, as the format is described; with words that occur twice, and vectors full of the byte that ends a word."
+    random = np.random.default_rng(chunk)
+    words = [f"w{random.integers(400)}{'é' * random.integers(6)}" for _ in range(1000)]
+    numbers = random.choice(np.frombuffer(b"    \n\n\n\n" + np.float32([1, -2]).tobytes(), "<f4"), (1000, 3))
+    rows = [word.encode() + b" " + row.tobytes() + newline for word, row in zip(words, numbers)]
+    path = put(tmp_path, "v", b"1000 3\n" + b"".join(rows) + b"what stands after the announced rows is not read")
+    monkeypatch.setattr(embedding, "CHUNK", chunk)
+    wanted = tuple(dict.fromkeys([*words[::3], "absent"]))
+    found, places = file_matrix(Vocabulary(wanted, (1,)*len(wanted)), path), file_ranks(path, wanted)
+    for word, row in zip(wanted, found[1:]):
+        np.testing.assert_array_equal(row, numbers[words.index(word)] if word in words else np.zeros(3))
+        assert places.get(word) == (words.index(word) if word in words else None)
+
+
+def test_damage_after_the_last_row_of_a_gzip_is_seen(tiny, tmp_path):
+    "gzip's sum stands at the end, and tells of bytes that were changed anywhere."
+    whole = gzip.compress(binary(TINY))
+    for damaged in (whole[:-1], whole[:-8], whole[:-8] + bytes(8)):
+        assert "gzip data break off" in fails(lambda: file_matrix(tiny, put(tmp_path, "v.gz", damaged)))
+    twice = gzip.compress(binary(TINY)[:20]) + gzip.compress(binary(TINY)[20:])
+    np.testing.assert_array_equal(file_matrix(tiny, put(tmp_path, "v.gz", twice)), EXPECTED)
+
+
+def test_a_binary_without_any_word_is_refused_at_once(tiny, tmp_path):
+    assert "breaks off after 0 of 9 vectors" in fails(lambda: file_matrix(tiny, put(tmp_path, "v", b"9 30\n" + bytes(3_000_000))))
+
+
+PEAK = """
+import resource, sys
+from disaster_nbdev.embedding import file_matrix, file_ranks
+from disaster_nbdev.vocabulary import Vocabulary
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+file_matrix(Vocabulary(("k0", "k199999", "none"), (1,)*3), sys.argv[1], cached=False)
+file_ranks(sys.argv[1], {"k0"}, cached=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has another unit elsewhere")
+def test_memory_of_a_process_grows_by_little(tmp_path):
+    big_file(tmp_path/"big", 200_000, 50) # 42 MB
+    grown = subprocess.run([sys.executable, "-c", PEAK, str(tmp_path/"big")], check=True, capture_output=True, text=True).stdout
+    assert int(grown) < 15_000, f"{grown} KB"
+
+
+# What was read is kept
+
+@pytest.fixture
+def reads(tmp_path, monkeypatch):
+    "An empty cache folder in which small files are kept too; gives the vector files that were read."
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
+    monkeypatch.setattr(embedding, "CACHED_FROM", 1)
+    seen, told = [], embedding._told
+    monkeypatch.setattr(embedding, "_told", lambda path: seen.append(path) or told(path))
+    return seen
+
+
+def entries(tmp_path): return sorted((tmp_path/"cache"/"disaster_nbdev"/"vectors").iterdir())
+
+
+@pytest.mark.parametrize("form", ["binary", "text", "gzip"])
+def test_a_file_is_read_once_for_its_matrix_and_once_for_its_ranks(tiny, tmp_path, reads, form):
+    path = put(tmp_path, "v", {"binary": binary(TINY), "text": text(TINY), "gzip": gzip.compress(binary(TINY))}[form])
+    for _ in range(2):
+        found = matrix(tiny, str(path))
+        np.testing.assert_array_equal(found, EXPECTED)
+        assert found.dtype == "float32" and found.tobytes() == file_matrix(tiny, path, cached=False).tobytes()
+    assert len(reads) == 3                                                          # two of them past the cache
+    for words in ({"the"}, {"fire", "café"}, {"other"}): ranks(str(path), words)
+    assert ranks(str(path), {"fire", "café", "smoke"}) == {"fire": 0, "café": 1} and len(reads) == 4
+    assert file_ranks(path, {"fire"}, cached=False) == {"fire": 0} and len(reads) == 5
+    assert len(entries(tmp_path)) == 2
+    file_matrix(build_vocabulary(["fire other"]), path)                             # other words, or the same in another order
+    file_matrix(Vocabulary(tuple(reversed(tiny.words)), (1,)*3), path)
+    assert len(reads) == 7 and len(entries(tmp_path)) == 4
+
+
+def test_a_changed_file_is_read_again(tiny, tmp_path, reads):
+    path = put(tmp_path, "v", binary(TINY))
+    file_matrix(tiny, path)
+    put(tmp_path, "v", binary({**TINY, "fire": [4.0, 4.0, 4.0]}))                   # the same size
+    os.utime(path, ns=(1, 1))
+    assert file_matrix(tiny, path)[1].tolist() == [4, 4, 4] and len(reads) == 2
+    (tmp_path/"link").symlink_to(path)
+    assert file_matrix(tiny, tmp_path/"link")[1].tolist() == [4, 4, 4] and len(reads) == 2
+
+
+def test_a_kv_is_known_by_the_vectors_beside_it_too(tiny, tmp_path, reads):
+    def saved(vectors):
+        keyed = KeyedVectors(3)
+        keyed.add_vectors(list(vectors), np.float32(list(vectors.values())))
+        keyed.save(str(tmp_path/"v.kv"), sep_limit=0)
+        os.utime(tmp_path/"v.kv", ns=(1, 1))
+    saved(TINY)
+    np.testing.assert_array_equal(file_matrix(tiny, tmp_path/"v.kv"), EXPECTED)
+    saved({**TINY, "fire": [4.0, 4.0, 4.0]})
+    os.utime(tmp_path/"v.kv.vectors.npy", ns=(2, 2))
+    assert file_matrix(tiny, tmp_path/"v.kv")[1].tolist() == [4, 4, 4]
+
+
+def test_a_damaged_cache_is_read_anew(tiny, tmp_path, reads):
+    path = put(tmp_path, "v", binary(TINY))
+    file_matrix(tiny, path)
+    file, = entries(tmp_path)
+    whole, foreign = file.read_bytes(), tmp_path/"foreign.npz"
+    np.savez(foreign, other=np.ones(3))
+    for done, damaged in enumerate([b"", b"PK", whole[:-1], bytes(len(whole)), foreign.read_bytes()], start=2):
+        file.write_bytes(damaged)
+        np.testing.assert_array_equal(file_matrix(tiny, path), EXPECTED)
+        assert len(reads) == done and file.stat().st_size == len(whole)
+    for place in range(0, len(whole), 3):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1:])
+        np.testing.assert_array_equal(file_matrix(tiny, path), EXPECTED)
+
+
+def test_a_file_that_is_refused_leaves_nothing(tiny, tmp_path, reads):
+    path = put(tmp_path, "v", binary({**TINY, "fire": [0.0, np.nan, 0.0]}))
+    for _ in range(2): assert "NaN" in fails(lambda: file_matrix(tiny, path))
+    assert len(reads) == 2 and not (tmp_path/"cache").exists()
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tiny, tmp_path, reads):
+    put(tmp_path, "cache", b"a file stands where the folder should")
+    path = put(tmp_path, "v", binary(TINY))
+    for _ in range(2): np.testing.assert_array_equal(file_matrix(tiny, path), EXPECTED)
+    assert len(reads) == 2 and file_ranks(path, {"fire"}) == {"fire": 0}
+
+
+def test_the_cache_is_bounded_and_small_files_stay_out(tiny, tmp_path, reads, monkeypatch):
+    path = put(tmp_path, "v", binary(TINY))
+    monkeypatch.setattr(embedding, "CACHED_FROM", path.stat().st_size + 1)
+    file_matrix(tiny, path); file_ranks(path, {"fire"})
+    assert len(reads) == 2 and not (tmp_path/"cache").exists()
+    monkeypatch.setattr(embedding, "CACHED_FROM", 1)
+    monkeypatch.setattr(embedding, "LIMIT", 2000)
+    for i in range(20): file_matrix(build_vocabulary([f"fire word{i}"]), path)
+    assert 1 <= len(entries(tmp_path)) < 9 and sum(file.stat().st_size for file in entries(tmp_path)) <= 2000
+
+
+def test_files_that_a_name_stands_for(tmp_path, monkeypatch):
+    one, two = put(tmp_path, "one+more.vec", text(TINY)), put(tmp_path, "two.kv", b"")
+    beside = put(tmp_path, "two.kv.vectors.npy", b"")
+    assert files_of(str(one)) == [one] and files_of(f"glove+{two}+corpus") == [two, beside]
+    monkeypatch.chdir(put(tmp_path, "here/x.vec", text(TINY)).parent)
+    assert files_of("x.vec+glove+x.vec") == [Path("x.vec")]*2
+    for name in ("glove", "corpus+minilm-static", "minilm", "hf://a/b", "word2vec", "none.vec", "", "+"): assert files_of(name) == []
 
 
 # Names, GloVe, corpus

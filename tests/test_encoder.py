@@ -13,6 +13,7 @@ from disaster_nbdev import encoder
 from disaster_nbdev.data import UserError
 from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset, sentence_vectors, sequence, static_matrix,
                                     tidy, token_ids, token_states, tokenizer)
+from disaster_nbdev.files import kept
 from disaster_nbdev.vocabulary import build_vocabulary
 
 REFERENCE = json.loads((ROOT/"tests"/"minilm_reference.json").read_text(encoding="utf-8"))
@@ -161,7 +162,7 @@ def test_no_single_damaged_byte_goes_unnoticed(minilm):
     whole, random = file.read_bytes(), np.random.default_rng(0)
     for place in [*range(300), *range(len(whole) - 300, len(whole)), *random.integers(0, len(whole), 200)]:
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)]) + whole[place + 1:])
-        found = encoder._states(encoder._read(file), 1)
+        found = encoder._states(kept(file), 1)
         assert found is None or (found.values == expected.values).all() and (found.offsets == expected.offsets).all(), place
 
 
@@ -169,6 +170,39 @@ def test_without_a_cache_folder_the_states_are_computed_each_time(minilm, cache,
     cache.write_text("a file stands where the folder should")
     first, again = token_states(minilm, ["fire"]), token_states(minilm, ["fire"])
     assert (first.values == again.values).all() and len(readings) == 2
+
+
+def test_other_code_never_reads_old_states(minilm, readings, monkeypatch):
+    token_states(minilm, ["fire"])
+    before = cache_file("states", minilm, encoder.SEQ_LEN, ["fire"])
+    monkeypatch.setattr(encoder.files, "_code_sum", lambda module: f"other code of {module}")
+    assert cache_file("states", minilm, encoder.SEQ_LEN, ["fire"]) != before
+    token_states(minilm, ["fire"])
+    assert len(readings) == 2
+
+
+def test_what_is_left_behind_is_bounded(minilm, cache, monkeypatch):
+    monkeypatch.setattr(encoder, "LIMIT", 20_000)
+    for text in ("fire", "smoke", "flood near the bridge", "storm", "hail"): token_states(minilm, [text])
+    left = list((cache/"disaster_nbdev"/"states").iterdir())
+    assert sum(file.stat().st_size for file in left) <= 20_000 and 1 < len(left) <= 5
+    monkeypatch.setattr(encoder, "LIMIT", 1)
+    token_states(minilm, ["quake"])
+    assert len(list((cache/"disaster_nbdev"/"states").iterdir())) == 1, "the newest stays"
+
+
+LOADING = '''
+import sys, IPython, ipykernel.zmqshell
+sys.modules["ipywidgets"] = None # as in a notebook that lacks widgets
+from disaster_nbdev.encoder import tokenizer
+tokenizer("minilm")
+'''
+
+
+def test_loading_says_nothing(minilm):
+    "Not even what tqdm says in a notebook that cannot show its progress bar."
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and not done.stdout + done.stderr
 
 
 SCRIPT = """
@@ -185,7 +219,7 @@ def test_two_processes_at_once_keep_one_whole_file(minilm, cache):
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0] == said[1] and not said[0][1], "equal results, and a silent standard error"
     file, = (cache/"disaster_nbdev"/"states").iterdir()
-    assert file.suffix == ".npz" and set(encoder._read(file)) == {"values", "offsets"}
+    assert file.suffix == ".npz" and set(kept(file)) == {"values", "offsets"}
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):

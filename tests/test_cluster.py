@@ -1,0 +1,173 @@
+"""Notebooks on a real Dask cluster: one scheduler and two workers, each a process of its own in a folder that is not the project's."""
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from conftest import BIN, ROOT
+
+pytest.importorskip("distributed")
+SAMPLE = ROOT/"data"/"sample"
+SMALL = {"hidden_size": 2, "batch_size": 128, "embedding": "corpus", "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """The address of a scheduler with two workers of one thread, who know nothing of the data."""
+    folder = tmp_path_factory.mktemp("cluster")
+    known = folder/"scheduler.json"
+    environment = {**os.environ, "DISASTER_DATA": "/no/such/folder"}
+    words = [["scheduler", "--port", "0"], *[["worker", "--nthreads", "1", "--local-directory", str(folder)]]*2]
+    with open(folder/"said", "w") as said:
+        started = [subprocess.Popen([BIN/"dask", *each, "--scheduler-file", str(known), "--no-dashboard"], cwd=folder, env=environment, stdout=said, stderr=said)
+                   for each in words]
+    wait_for(known.is_file)
+    address = json.loads(known.read_text())["address"]
+    from distributed import Client
+    with Client(address) as client: client.wait_for_workers(2, timeout=60)
+    yield address
+    for process in reversed(started): process.send_signal(signal.SIGINT)
+    for process in started: process.wait(30)
+
+
+def wait_for(what, seconds: float = 90):
+    """What the function gives, as soon as that is something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.1)
+    return found
+
+
+def small_jobs():
+    """A network, one that starts from it, and a baseline in folds."""
+    from disaster_nbdev.launcher import entry_job, read_matrix, training_job
+    return [training_job({"recipe": "base", **SMALL}), entry_job(read_matrix(), {"template": "crossfit", "baseline": "logistic-words", "folds": 2}),
+            training_job({"recipe": "tuned", "finetune": True, "finetune_from": "base", **SMALL})]
+
+
+def run_small(report, where, jobs=None):
+    """Run jobs as `make_report` does."""
+    from dataclasses import replace
+    from disaster_nbdev.launcher import Race, run_jobs
+    race = Race(report/"notebooks", [replace(job, parameters={**job.parameters, "output": str(report)}) for job in jobs or small_jobs()])
+    run_jobs(race, where)
+    assert race.failed == {}
+    return report
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory, sample):
+    """A report made without a cluster."""
+    from disaster_nbdev.launcher import ThisMachine
+    return run_small(tmp_path_factory.mktemp("local"), ThisMachine(sample.folder, 2))
+
+
+def without_times(value):
+    """A record's facts less those of the clock."""
+    if isinstance(value, dict): return {name: without_times(each) for name, each in value.items() if name not in ("created", "seconds", "seconds_per_epoch")}
+    return value
+
+
+def assert_same_run(one, other):
+    """The same files in two records, equal byte for byte but for what the clock says."""
+    assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
+    for path in one.glob("[ps]*.csv"): assert path.read_bytes() == (other/path.name).read_bytes(), path.name
+    facts = [without_times(json.loads((folder/"run.json").read_text())) for folder in (one, other)]
+    assert facts[0] == facts[1]
+
+
+def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, tmp_path):
+    from dataclasses import asdict
+    from disaster_nbdev.remote import on_cluster
+    from disaster_nbdev.runs import is_current
+    from disaster_nbdev.training import from_parameters
+    for name in ("runs", "models"): shutil.copytree(local/name/"base-corpus", tmp_path/name/"base-corpus") # what the second network starts from
+    with on_cluster(scheduler, sample, tmp_path) as cluster: run_small(tmp_path, cluster, small_jobs()[1:])
+    names = {path.name for path in (local/"runs").iterdir()}
+    assert names == {path.name for path in (tmp_path/"runs").iterdir()} == {"base-corpus", "tuned-corpus", "logistic-words-folds"}
+    for name in names: assert_same_run(local/"runs"/name, tmp_path/"runs"/name)
+    assert {path.name for path in (tmp_path/"models").iterdir()} == {"base-corpus", "tuned-corpus"}
+    config = asdict(from_parameters(small_jobs()[2].parameters))
+    assert is_current(tmp_path, "tuned-corpus", config, sample, "train"), "a report without a cluster has nothing to do"
+    for page in (tmp_path/"notebooks").glob("*.ipynb"):
+        cells = json.dumps(json.loads(page.read_text())["cells"])
+        assert str(tmp_path) not in cells and "dask" not in cells, "no page tells of a folder of a worker"
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_killed_worker_costs_time_and_nothing_else(scheduler, local, sample, tmp_path):
+    import threading
+    from disaster_nbdev.remote import on_cluster
+    with on_cluster(scheduler, sample, tmp_path) as cluster:
+        pids = cluster.client.run(os.getpid)
+        log, ended = tmp_path/"notebooks"/"logistic-words-folds.log", []
+
+        def kill():
+            """Kill the worker once its notebook has said something."""
+            wait_for(lambda: log.is_file() and log.read_text().strip())
+            worker = pids[cluster.given["logistic-words-folds"][1]]
+            ended.extend(psutil.Process(worker).children(recursive=True))
+            os.kill(worker, signal.SIGKILL)
+        killer = threading.Thread(target=kill)
+        killer.start()
+        run_small(tmp_path, cluster, small_jobs()[1:2])
+        killer.join()
+    assert len(ended) >= 2, "papermill and its kernel"
+    assert not psutil.wait_procs(ended, timeout=20)[1], "they end with their worker"
+    assert_same_run(local/"runs"/"logistic-words-folds", tmp_path/"runs"/"logistic-words-folds")
+
+
+def test_an_interrupt_ends_the_kernels_of_the_workers(scheduler, sample, tmp_path):
+    from distributed import Client
+    words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500", "-p", "patience", "500", "-p", "embedding", "corpus"]
+    report = subprocess.Popen([*words, "--data", str(SAMPLE), "--output", str(tmp_path), "--cluster", scheduler], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              start_new_session=True)
+    with Client(scheduler) as client: workers = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
+    log = tmp_path/"notebooks"/"long-corpus.log"
+    wait_for(lambda: log.is_file() and "recipe" in log.read_text())
+    notebooks = [child for worker in workers for child in worker.children(recursive=True)]
+    assert len(notebooks) >= 2
+    os.killpg(report.pid, signal.SIGINT)
+    assert "Traceback" not in report.communicate(timeout=60)[1] and report.returncode != 0
+    assert not psutil.wait_procs(notebooks, timeout=20)[1] and all(worker.is_running() for worker in workers)
+    assert not list((tmp_path/"runs").glob("*long*")) and not list(tmp_path.rglob("*.tmp"))
+
+
+def answer(*words: str):
+    """What the command line answers, in this process."""
+    from click.testing import CliRunner
+    from disaster_nbdev.cli import main
+    return CliRunner().invoke(main, list(words))
+
+
+def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, tmp_path, monkeypatch):
+    from disaster_nbdev import cluster
+    report = ("report", "--data", str(SAMPLE), "--output", str(tmp_path), "--cluster")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr(cluster, "WAIT", 1)
+    nobody = answer(*report, f"tcp://127.0.0.1:{port}")
+    assert nobody.exit_code == 2 and "No Dask scheduler answers at tcp://127.0.0.1" in nobody.output
+    assert "No Dask scheduler answers at tcp://no.such.host:1" in answer(*report, "tcp://no.such.host:1").output
+    assert "for the cluster `local` only" in answer(*report, scheduler, "--workers", "2").output
+    monkeypatch.setattr(cluster, "CODE", "0"*64)
+    other = answer(*report, scheduler)
+    assert other.exit_code == 2 and "runs another disaster_nbdev (" in other.output and "and not 000000000000" in other.output
+    assert not list(tmp_path.rglob("*.html"))
+
+
+def test_a_scheduler_without_workers_is_one_sentence(tmp_path, monkeypatch):
+    from disaster_nbdev import cluster
+    from disaster_nbdev.data import UserError
+    from distributed import LocalCluster
+    monkeypatch.setattr(cluster, "WAIT", 1)
+    with LocalCluster(n_workers=0, processes=False, dashboard_address=":0", protocol="tcp") as empty, pytest.raises(UserError, match="No worker has joined the cluster"):
+        with cluster.connected(empty.scheduler_address): pass

@@ -1,0 +1,73 @@
+"""The quick recurrent layers and the batches by length: the same learning as Keras's, and no row lost."""
+import dataclasses
+
+import numpy as np
+import pytest
+
+from disaster_nbdev.data import load, project_root
+from disaster_nbdev.model import bucketed, predict
+from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
+
+
+@pytest.fixture(scope="module")
+def sample():
+    return load(project_root()/"data"/"sample")
+
+
+def trained(sample, **settings):
+    """A small network after one epoch on the sample, and what it predicts for the test tweets."""
+    config = RunConfig(hidden_size=8, learning_rate=1e-3, epochs=1, patience=0, **settings)
+    prepared = prepare(config, sample)
+    model = network(config, prepared)
+    history = fit(model, prepared, config)
+    return model, prepared, history, predict(model, prepared.inputs["test"])
+
+
+@pytest.mark.parametrize("settings", [
+    {"cell": "lstm"}, {"cell": "gru", "pooling": "both"},
+    {"cell": "gru", "input_dropout": 0.2, "recurrent_dropout": 0.2}, {"cell": "lstm", "recurrent_dropout": 0.2, "finetune": True},
+], ids=lambda settings: "-".join(map(str, settings.values())))
+def test_an_epoch_ends_where_keras_own_loop_ends(sample, settings):
+    (*_, quick, fused), (*_, slow, unfused) = (trained(sample, fused=fused, **settings) for fused in (True, False))
+    np.testing.assert_allclose(fused, unfused, atol=2e-4)
+    np.testing.assert_allclose(quick.loss, slow.loss, atol=1e-4)
+    assert np.ptp(fused) > 1e-3  # it has learned to tell tweets apart, so agreement means something
+
+
+def test_a_saved_quick_network_is_loaded_and_continued_with_either_loop(sample, tmp_path):
+    model, prepared, _, probability = trained(sample, cell="lstm")
+    again, reader = load_model(save_model(tmp_path/"run", model, prepared.reader))
+    np.testing.assert_array_equal(predict(again, reader.inputs(sample.test)), probability)
+    plain = network(dataclasses.replace(prepared.reader.config, fused=False), prepared)
+    plain.set_weights(model.get_weights())
+    np.testing.assert_allclose(predict(plain, prepared.inputs["test"]), probability, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 200])
+def test_every_epoch_of_buckets_holds_every_row_once_with_its_own_label(rows):
+    chance = np.random.default_rng(rows)
+    ids = np.zeros((rows, 40), "int32")
+    for row, length in enumerate(chance.integers(1, 41, rows)): ids[row, :length] = row + 1
+    batches = bucketed({"words": ids}, np.arange(rows), 32, seed=1)
+    seen = []
+    for _ in range(2):
+        drawn = [(words["words"].numpy(), labels.numpy()) for words, labels in batches]
+        for words, labels in drawn:
+            assert (words[:, 0] == labels + 1).all()  # a row and its label stay together
+            for kept, label in zip(words, labels):  # the cut takes padding only
+                assert (kept != 0).sum() == (ids[label] != 0).sum()
+        seen.append(np.concatenate([labels for _, labels in drawn]))
+        assert sorted(seen[-1]) == list(range(rows))
+    assert rows < 33 or not np.array_equal(*seen)  # every epoch draws anew
+
+
+def test_predictions_keep_the_order_of_the_rows(sample):
+    model, prepared, _, probability = trained(sample, cell="gru")
+    order = np.random.default_rng(0).permutation(len(probability))
+    shuffled = {name: values[order] for name, values in prepared.inputs["test"].items()}
+    np.testing.assert_allclose(predict(model, shuffled), probability[order], atol=1e-6)
+
+
+def test_training_again_gives_the_same_network_to_the_bit(sample):
+    first, second = (trained(sample, cell="gru", input_dropout=0.1)[3] for _ in range(2))
+    np.testing.assert_array_equal(first, second)

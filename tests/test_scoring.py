@@ -1,0 +1,326 @@
+"""`disaster score`: every form in and out, files that are hostile, runs that are stopped, and outputs that are whole or untouched."""
+import contextlib
+import gzip
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import run
+from disaster_nbdev import scoring
+from disaster_nbdev.data import UserError
+from disaster_nbdev.scoring import ADDED, score, score_file, score_texts
+
+WORDS = "fire flood party calm storm train news love".split()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A random network, saved as a run is, with the facts of its operating points."""
+    from disaster_nbdev.model import build
+    from disaster_nbdev.reader import Reader, save_reader
+    from disaster_nbdev.training import RunConfig
+    from disaster_nbdev.vocabulary import Vocabulary
+    folder, config = tmp_path_factory.mktemp("run")/"toy", RunConfig(use_keyword=True, hidden_size=4)
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    model = build(config, rng.normal(size=(9, 3)).astype("float32"))
+    model.set_weights([rng.normal(size=w.shape).astype("float32") for w in model.get_weights()])
+    model.save(folder/"model.keras")
+    save_reader(folder, Reader(config, Vocabulary(tuple(WORDS), (1,) * 8)))
+    (folder/"operating.json").write_text(json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3}, "fitted_on": "validation"}))
+    return folder
+
+
+def tweets(n: int, seed: int = 0) -> pd.DataFrame:
+    """Rows of random words."""
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({"id": [f"{i:07d}" for i in range(n)], "keyword": [["", "fire", "train%20news"][i % 3] for i in range(n)],
+                         "text": [" ".join(row) for row in rng.choice(WORDS, (n, 6))]})
+
+
+def command(*words: object) -> list[str]:
+    """The command as a shell would run it."""
+    return ["disaster", "score", *map(str, words)]
+
+
+def asked(*words: object) -> str:
+    """What a mistake is answered with."""
+    answer = run(*command(*words))
+    assert answer.returncode == 2 and "Traceback" not in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+    return answer.stderr
+
+
+def said(call) -> str:
+    """The sentence of a mistake."""
+    with pytest.raises(UserError) as caught: call()
+    return str(caught.value)
+
+
+FRAME = pd.DataFrame({"id": ["007", "8", "9"], "keyword": ["fire", "", "train%20news"], "text": ['Fire, "big"\nfire', "", "party 🎉 café"], "note": ["NA", " x ", "1.50"]})
+
+
+def put(frame: pd.DataFrame, path: Path) -> Path:
+    """Write a table in the form that its name says."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".parquet"): frame.to_parquet(path)
+    elif name.endswith(".csv"): frame.to_csv(path, index=False)
+    else: frame.to_json(path, orient="records", lines=True, force_ascii=False)
+    return path
+
+
+def got(path: Path) -> pd.DataFrame:
+    """Read a table back, every value as text but the scores."""
+    name = path.name.removesuffix(".gz")
+    if name.endswith(".parquet"): frame = pd.read_parquet(path)
+    elif name.endswith(".csv"): frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+    else: frame = pd.read_json(path, lines=True, dtype=False)
+    return frame.astype({"probability": float, "label": int})
+
+
+FORMS = ["csv", "csv.gz", "jsonl", "ndjson.gz", "parquet"]
+
+
+@pytest.mark.parametrize("into", FORMS)
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_becomes_every_form(form, into, saved, tmp_path):
+    source, target = put(FRAME, tmp_path/f"in.{form}"), tmp_path/f"out.{into}"
+    assert score_file(str(source), str(target), saved).rows == 3
+    scored, expected = got(target), score(FRAME, saved)
+    assert list(scored) == [*FRAME, *ADDED] and scored[list(FRAME)].to_numpy().tolist() == FRAME.to_numpy().tolist()
+    odds = np.sqrt(expected.probability / (1 - expected.probability)) # the temperature is 2
+    np.testing.assert_allclose(scored.probability, odds / (1 + odds), rtol=1e-6)
+    assert scored.label.tolist() == expected.label.tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted({source.name, target.name})
+
+
+def test_json_keeps_every_character_and_parquet_every_type(saved, tmp_path):
+    lines = ['{"id":12345678901234567890, "x": 1.10,"text":"fire","deep":{"a":[1, 2]}}', '{"text": null}', "{}"]
+    (tmp_path/"in.jsonl").write_text("\n".join(lines) + "\n\n")
+    score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"), saved)
+    written = (tmp_path/"out.jsonl").read_text().splitlines()
+    assert [new.startswith(old[:-1]) for new, old in zip(written, lines)] == [True] * 3 and [list(json.loads(line))[-3:] for line in written] == [list(ADDED)] * 3
+    table = pa.table({"id": pa.array([1, 2], pa.uint8()), "when": pa.array([0, None], pa.timestamp("ms")), "tags": [["a"], []], "text": pa.array(["fire", None]).dictionary_encode()})
+    pq.write_table(table, tmp_path/"in.parquet")
+    score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.parquet"), saved)
+    assert pq.read_table(tmp_path/"out.parquet").select(table.column_names).equals(table)
+    assert "which cannot be written as CSV" in said(lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved))
+
+
+def test_the_keyword_is_read_from_its_column(saved, tmp_path):
+    frame = FRAME.rename(columns={"keyword": "topic", "text": "tweet"})
+    source = put(frame, tmp_path/"in.csv")
+    score_file(str(source), str(tmp_path/"out.csv"), saved, "tweet", "topic")
+    score_file(str(source), str(tmp_path/"none.csv"), saved, "tweet")
+    with_it, without = got(tmp_path/"out.csv").probability, got(tmp_path/"none.csv").probability
+    assert with_it[1] == without[1] and with_it[2] != without[2]
+
+
+def test_operating_points_and_priorities(saved, tmp_path):
+    source, given = put(tweets(200), tmp_path/"in.csv"), score(tweets(200), saved).probability
+    for point, threshold in [("balanced", 0.5), ("recall-0.90", 0.4), ("recall-0.95", 0.3), ("0.8", 0.8)]:
+        score_file(str(source), str(tmp_path/"out.csv"), saved, point=point)
+        scored = got(tmp_path/"out.csv")
+        assert scored.label.tolist() == (given > threshold).astype(int).tolist()
+        assert scored.priority.tolist() == np.select([given > 0.4, given > 0.3], ["high", "medium"], "low").tolist()
+    assert "Unknown operating point 'recall-0.99': this run has balanced, recall-0.90, recall-0.95" in asked(source, "--run", saved, "--operating-point", "recall-0.99")
+
+
+HOSTILE = [ # content, what is said
+    (b"", "is empty"),
+    (b"\n\n", "is empty"),
+    (b"tweet\nfire\n", "has no column text; it has tweet."),
+    (b"id;text\n1;fire\n", "separated by semicolons"),
+    (b"text,text\na,b\n", "has the column text twice"),
+    (b"text,probability\nfire,1\n", "has a column probability already"),
+    (b"text,priority\nfire,1\n", "has a column priority already"),
+    (b"id,text\n1,fire, big fire\n", "row 2: 3 fields, but the header has 2"),
+    (b"id,text\n" + b"1,fire\n" * 20_000 + b"2\n", "row 20002: 1 fields, but the header has 2"),
+    (b'id,text\n1,"fire\n2,flood\n', "a quotation mark is never closed"),
+    (b'id,text\n1,"fire' + b"\n2,flood" * 1_200_000, "a quotation mark is never closed"),
+    (b"id,text\n1,fire\n2,caf\xe9\n", "is not UTF-8: row 3, column text"),
+    (b"caf\xe9,text\n1,fire\n", "is not UTF-8: row 1"),
+    ("id,text\n1,fire\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
+    (b"PK\x03\x04....", "a workbook or an archive"),
+    (gzip.compress(b"text\n" + bytes(np.random.default_rng(0).integers(97, 122, 90_000, "uint8")) + b"\n")[:-2_000], "cannot be unpacked"),
+]
+
+
+@pytest.mark.parametrize("content, sentence", HOSTILE, ids=[sentence for _, sentence in HOSTILE])
+def test_a_hostile_file_is_one_sentence_and_leaves_the_output_alone(content, sentence, saved, tmp_path):
+    (tmp_path/"in.csv").write_bytes(content)
+    (tmp_path/"out.csv").write_text("precious")
+    assert sentence in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved, workers=1))
+    assert (tmp_path/"out.csv").read_text() == "precious" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name, content, sentence", [
+    ("in.jsonl", b'{"text": "a"}\n[1]\n', "line 2: this is no JSON object"),
+    ("in.jsonl", b'{"text": "a"\n', "line 1: this is no JSON object"),
+    ("in.jsonl", b'{"tweet": "a"}\n', "has no column text"),
+    ("in.jsonl", b'{"text": "a", "label": 1}\n', "has a column label already"),
+    ("in.jsonl", b'{"text": "caf\xe9"}\n', "not UTF-8: line 1"),
+    ("in.jsonl", b"[" * 200_000 + b"\n", "line 1: this is no JSON object"),
+    ("in.parquet", b"text\nfire\n", "is no Parquet file"),
+    ("in.jsonl", b'{"text": "a"}\n' * 20_000 + b'{"text": "a", "who": 1}\n', "the field who comes in later lines only"),
+    ("in.xlsx", b"text\nfire\n", "it must be one of .csv"),
+], ids=lambda value: value if isinstance(value, str) else "")
+def test_other_hostile_files(name, content, sentence, saved, tmp_path):
+    (tmp_path/name).write_bytes(content)
+    assert sentence in said(lambda: score_file(str(tmp_path/name), str(tmp_path/"out.csv"), saved))
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_odd_tables_that_are_scored(saved, tmp_path):
+    def scored(content: bytes) -> pd.DataFrame:
+        (tmp_path/"in.csv").write_bytes(content)
+        score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved)
+        return pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False)
+    assert scored(b"text,id\n").columns.tolist() == ["text", "id", *ADDED] and (tmp_path/"out.csv").read_bytes() == b"text,id,probability,label,priority\n"
+    assert len(scored(b"text\nfire")) == 1
+    assert scored("\ufefftext\n\nfire\n".encode()).text.tolist() == ["", "fire"]
+    assert scored(b'"my\ntext",text\r\n"a\r\nb","x, ""y"""\r\n').iloc[0, :2].tolist() == ["a\r\nb", 'x, "y"']
+    assert scored(b'text\n"' + b"fire " * 600_000 + b'"\n').text.str.len().tolist() == [3_000_000]
+    assert scored("text\n\U0001F525\n<b>\n=1+1\n\u202Eerif\n\x00\n".encode()).probability.astype(float).between(0, 1).tolist() == [True] * 5
+
+
+def test_a_table_of_many_chunks_is_scored_the_same_by_any_number_of_workers(saved, tmp_path):
+    frame = tweets(40_000)
+    source = put(frame, tmp_path/"in.csv")
+    for workers in (1, 2): score_file(str(source), str(tmp_path/f"{workers}.csv"), saved, workers=workers)
+    assert (tmp_path/"1.csv").read_bytes() == (tmp_path/"2.csv").read_bytes()
+    written = got(tmp_path/"1.csv")
+    assert written.id.tolist() == frame.id.tolist()
+    given = score_texts(str(saved), frame.text.tolist(), frame.keyword.tolist()).astype(float)
+    assert written.label.tolist() == (given > 0.5).astype(int).tolist()
+    few = frame.sample(100, random_state=1)
+    np.testing.assert_array_equal(score_texts(str(saved), few.text.tolist(), few.keyword.tolist()), given[few.index].astype("float32"))
+
+
+def begun(source: Path, target: Path, saved: Path, parts: int, *words: object) -> subprocess.Popen:
+    """A run in the background that has finished so many parts."""
+    process = subprocess.Popen(command(source, "--output", target, "--run", saved, "--workers", 1, *words), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    folder, until = target.with_name(f".{target.name}.parts"), time.monotonic() + 60
+    while len(list(folder.glob("*.part"))) < parts:
+        assert process.poll() is None and time.monotonic() < until, process.communicate()
+        time.sleep(0.005)
+    return process
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory, saved):
+    """A file that takes some seconds, and what it is scored to."""
+    folder = tmp_path_factory.mktemp("long")
+    source = put(tweets(16_384 * 8), folder/"in.csv")
+    score_file(str(source), str(folder/"whole.csv"), saved, workers=1)
+    return source, (folder/"whole.csv").read_bytes()
+
+
+def test_a_killed_run_goes_on_and_a_second_one_is_refused(long, saved, tmp_path):
+    source, whole = long
+    target = tmp_path/"out.csv"
+    process = begun(source, target, saved, 2)
+    assert "is being written by another run" in said(lambda: score_file(str(source), str(target), saved))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not target.exists() and len(list((tmp_path/".out.csv.parts").glob("*.part"))) >= 2
+    told = []
+    done = score_file(str(source), str(target), saved, workers=1, tell=lambda text, passing=False: told.append(text))
+    assert told[0] == "Goes on from an earlier run." and done.kept >= 2 * 16_384 and done.rows == 8 * 16_384
+    assert target.read_bytes() == whole and [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+
+
+def test_ctrl_c_keeps_the_parts_and_says_so(long, saved, tmp_path):
+    source, _ = long
+    process = begun(source, tmp_path/"out.csv", saved, 1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130 and "the same command goes on from there" in stderr and "Traceback" not in stderr
+    other = tmp_path/"other.csv" # the input has changed: parts of another file are of no use
+    other.write_bytes(source.read_bytes()[:100_000].rsplit(b"\n", 1)[0] + b"\n")
+    told = []
+    score_file(str(other), str(tmp_path/"out.csv"), saved, tell=lambda text, passing=False: told.append(text))
+    assert told[0] == "Starts anew, since the input has changed since an earlier run was stopped."
+    score_file(str(other), str(tmp_path/"fresh.csv"), saved)
+    assert (tmp_path/"out.csv").read_bytes() == (tmp_path/"fresh.csv").read_bytes()
+
+
+def test_workers_end_when_their_parent_is_killed(long, saved, tmp_path):
+    process = begun(long[0], tmp_path/"out.csv", saved, 1, "--workers", 2)
+    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    assert len(children) >= 2
+    process.kill()
+    process.wait()
+    alive = lambda pid: Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    until = time.monotonic() + 20
+    while any(map(alive, children)) and time.monotonic() < until: time.sleep(0.05)
+    assert not any(map(alive, children))
+
+
+class Ending:
+    """Workers that end at once, whatever they are asked to do."""
+    def __init__(self, pool): self.pool = pool
+    def submit(self, function, *arguments): return self.pool.submit(os._exit, 1)
+
+
+def test_a_worker_that_is_killed_is_one_sentence(long, saved, tmp_path, monkeypatch):
+    real = scoring.processes
+    @contextlib.contextmanager
+    def ending(workers):
+        with real(workers) as pool: yield Ending(pool)
+    monkeypatch.setattr(scoring, "processes", ending)
+    assert "A worker process was ended from outside" in said(lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2))
+
+
+def test_pipes(saved):
+    text = 'text,who\n"Fire, near the station",a\n,b\n"two\nlines",c\n'
+    for given in (text.encode(), gzip.compress(text.encode())):
+        answer = subprocess.run(command("-", "--run", saved), input=given, capture_output=True)
+        assert answer.returncode == 0 and pd.read_csv(io.BytesIO(answer.stdout)).who.tolist() == ["a", "b", "c"]
+    answer = subprocess.run(command("-", "--run", saved, "--format", "jsonl"), input=b'{"text": "fire"}\n', capture_output=True)
+    assert json.loads(answer.stdout)["text"] == "fire"
+
+
+def test_a_reader_that_leaves_early_is_no_mistake(long, saved):
+    process = subprocess.Popen(command(long[0], "--run", saved), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("id,keyword,text,probability")
+    process.stdout.close()
+    assert "Traceback" not in process.stderr.read() and process.wait(timeout=30) in (0, 1)
+
+
+def test_outputs_that_cannot_be_written(saved, tmp_path):
+    source = put(tweets(10), tmp_path/"in.csv")
+    (tmp_path/"file").write_text("")
+    assert "cannot be written: No such file or directory" in asked(source, "--run", saved, "--output", tmp_path/"none"/"out.csv")
+    for target, sentence in [(tmp_path/"file"/"out.csv", "Not a directory"), (tmp_path, "Is a directory"), (source, "is the input"), (tmp_path/"out.xlsx", "must be one of")]:
+        assert sentence in said(lambda: score_file(str(source), str(target), saved))
+    if Path("/dev/full").exists(): assert "No space left" in asked(source, "--run", saved, "--output", "/dev/full")
+    (tmp_path/"link.csv").symlink_to("real.csv")
+    score_file(str(source), str(tmp_path/"link.csv"), saved)
+    assert (tmp_path/"link.csv").is_symlink() and len(got(tmp_path/"real.csv")) == 10
+
+
+def test_a_cluster_gives_the_same(saved, tmp_path):
+    pytest.importorskip("distributed")
+    source = put(tweets(20_000), tmp_path/"in.csv")
+    score_file(str(source), str(tmp_path/"here.csv"), saved, workers=1)
+    score_file(str(source), str(tmp_path/"there.csv"), saved, workers=1, cluster="local")
+    assert (tmp_path/"here.csv").read_bytes() == (tmp_path/"there.csv").read_bytes()
+
+
+def test_scoring_words_does_not_load_tensorflow(saved, tmp_path):
+    source = put(tweets(10), tmp_path/"in.csv")
+    code = ("import sys; from pathlib import Path; from disaster_nbdev.scoring import score_file; "
+            f"score_file({str(source)!r}, {str(tmp_path/'out.csv')!r}, Path({str(saved)!r}), point='recall-0.90'); "
+            "print([m for m in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'torch', 'jax', 'distributed') if m in sys.modules])")
+    assert run(sys.executable, "-c", code).stdout.strip() == "[]"
