@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['CODE', 'LIBRARIES', 'WAIT', 'ADDRESS', 'DEAF', 'ALLOWED_FAILURES', 'modules_sha256', 'software', 'check_software',
-           'check_address', 'connected']
+           'check_address', 'connected', 'same', 'hand_over']
 
-# %% ../nbs/03_cluster.ipynb #6a7b614d
-import hashlib, importlib.metadata, logging, os, platform, re, warnings
+# %% ../nbs/03_cluster.ipynb #fd0c325f
+import hashlib, importlib.metadata, logging, os, platform, re, uuid, warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,3 +107,15 @@ def connected(
         for where, theirs in client.run(software, on_error="return").items(): check_software(theirs, where, software())
         client.run_on_scheduler(_be_patient)
         yield client
+
+# %% ../nbs/03_cluster.ipynb #16f22224
+def same(value):
+    "The value."
+    return value
+
+def hand_over(
+    client, # distributed.Client
+    value, # what can be pickled
+): # distributed.Future of it, to be given to tasks
+    "Send a value once, so that it outlives the workers which hold it."
+    return client.submit(same, value, key=f"same-{uuid.uuid4()}")

@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['Files', 'BUSY', 'packed', 'unpack', 'project_files', 'left_by', 'Executed', 'follow', 'execute', 'changed', 'bring',
-           'RemoteNotebook', 'lost', 'Cluster', 'on_cluster']
+           'RemoteNotebook', 'arrive', 'lost', 'Cluster', 'free_worker', 'submitted', 'hear', 'on_cluster']
 
-# %% ../nbs/47_remote.ipynb #b4d991ae
-import dataclasses, json, shutil, tempfile, threading, time, uuid
+# %% ../nbs/47_remote.ipynb #c896bf5d
+import dataclasses, json, tempfile, threading, time, uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
-from .cluster import check_software, connected, software
+from .cluster import check_software, connected, hand_over, software
 from .data import Dataset, UserError, project_root
 from .files import whole_folder, write_whole
 from .launcher import Job, last_line, notebook_environment, start_notebook
@@ -167,24 +167,26 @@ class RemoteNotebook:
 
     def poll(self) -> int | None:
         "Bring home what is there as soon as it has ended."
-        if self.returncode is None and self.future.done(): self.returncode = self._arrive()
+        if self.returncode is None and self.future.done(): self.returncode = arrive(self)
         return self.returncode
-
-    def _arrive(self) -> int:
-        try:
-            executed = self.future.result()
-            unpack(executed.notebook, self.folder)
-            bring(executed.made, self.report, self.dataset)
-            return executed.returncode
-        except Exception as error: # whatever went wrong there costs this page only
-            (self.folder/f"{self.page}.err").write_text(lost(error) + "\n", encoding="utf-8")
-            return 1
 
     def end(self) -> None:
         "Cancel it; its worker ends papermill and the kernel within a second or two."
         self.future.cancel()
 
     def wait(self) -> None: "Nothing to wait for: the worker ends it."
+
+# %% ../nbs/47_remote.ipynb #bad68451
+def arrive(notebook: RemoteNotebook) -> int: # exit code of papermill; 1 when it did not come so far
+    "Write down what a worker has sent; whatever went wrong there costs this page only."
+    try:
+        executed = notebook.future.result()
+        unpack(executed.notebook, notebook.folder)
+        bring(executed.made, notebook.report, notebook.dataset)
+        return executed.returncode
+    except Exception as error:
+        (notebook.folder/f"{notebook.page}.err").write_text(lost(error) + "\n", encoding="utf-8")
+        return 1
 
 # %% ../nbs/47_remote.ipynb #bc016eb1
 def lost(error: Exception) -> str: # one sentence
@@ -203,42 +205,46 @@ class Cluster:
     report: Path # what `report_folder` gave
     dataset: Dataset
     topic: str = field(default_factory=lambda: f"disaster-{uuid.uuid4()}") # of Dask's events
-    sent: tuple | None = None # the project's files when they were sent, and a distributed.Future of them
-    given: dict[str, tuple] = field(default_factory=dict) # page -> RemoteNotebook, address of its worker
+    project: tuple | None = None # the project's files when they were sent, and a distributed.Future of them
+    given: dict[str, tuple] = field(default_factory=dict) # page -> RemoteNotebook, address of its worker; None: Dask chooses
 
     def room(self) -> int:
         "How many notebooks may run at a time; raises `UserError` when the scheduler is gone."
         if self.client.status != "running": raise UserError("The cluster was lost: what has ended well is kept; give the same command again.")
         return len(self.client.nthreads())
 
-    def project(self): # a distributed.Future of `project_files`
-        "The project as it is now, sent when it is not there yet."
-        files = project_files(self.dataset)
-        if self.sent is None or self.sent[0] != files: self.sent = files, self.client.submit(dict, files, key=f"project-{uuid.uuid4()}")
-        return self.sent[1]
-
     def start(self, job: Job, folder: Path) -> RemoteNotebook:
         "Send a notebook to a worker."
         (folder/f".{job.page}.ipynb").unlink(missing_ok=True) # of an earlier time
-        job = dataclasses.replace(job, parameters={name: value for name, value in job.parameters.items() if name != "output"})
-        free = self.free()[:1]
-        future = self.client.submit(execute, job, self.project(), left_by(job.needs, self.report, self.dataset), software(), self.topic,
-                                    key=f"{job.page}-{uuid.uuid4()}", workers=free or None, allow_other_workers=bool(free))
-        notebook = RemoteNotebook(future, job.page, self.report, self.dataset, folder)
-        self.given[job.page] = notebook, *free
+        worker = free_worker(self)
+        notebook = RemoteNotebook(submitted(self, job, worker), job.page, self.report, self.dataset, folder)
+        self.given[job.page] = notebook, worker
         return notebook
 
-    def free(self) -> list[str]: # addresses
-        "Workers that have no notebook."
-        busy = {worker for notebook, *workers in self.given.values() if notebook.returncode is None for worker in workers}
-        return sorted(self.client.nthreads().keys() - busy)
+# %% ../nbs/47_remote.ipynb #7398968b
+def free_worker(cluster: Cluster) -> str | None: # its address
+    "A worker that has no notebook."
+    busy = {worker for notebook, worker in cluster.given.values() if notebook.returncode is None}
+    return min(cluster.client.nthreads().keys() - busy, default=None)
 
-    def hear(self, event: tuple) -> None: # time, and what `execute` tells
-        "Take note of how far a notebook is, and of the worker that it is on."
-        told = event[1]
-        notebook = self.given[told["page"]][0]
-        self.given[told["page"]] = notebook, told["worker"]
-        if notebook.returncode is None: (notebook.folder/f"{told['page']}.log").write_text(told["line"] + "\n", encoding="utf-8")
+# %% ../nbs/47_remote.ipynb #9424b4f2
+def submitted(cluster: Cluster, job: Job, worker: str | None): # a distributed.Future of an `Executed`
+    "Hand a notebook to Dask, with the project as it is now and what the job starts from."
+    files = project_files(cluster.dataset)
+    if cluster.project is None or cluster.project[0] != files: cluster.project = files, hand_over(cluster.client, files)
+    job = dataclasses.replace(job, parameters={name: value for name, value in job.parameters.items() if name != "output"})
+    return cluster.client.submit(execute, job, cluster.project[1], left_by(job.needs, cluster.report, cluster.dataset), software(), cluster.topic,
+                                 key=f"{job.page}-{uuid.uuid4()}", workers=worker, allow_other_workers=worker is not None)
+
+# %% ../nbs/47_remote.ipynb #1aa0cca5
+def hear(
+    cluster: Cluster,
+    told: dict, # page, line and worker, as `execute` tells them
+) -> None:
+    "Take note of how far a notebook is, and of the worker that it is on now."
+    notebook, _ = cluster.given[told["page"]]
+    cluster.given[told["page"]] = notebook, told["worker"]
+    if notebook.returncode is None: (notebook.folder/f"{told['page']}.log").write_text(told["line"] + "\n", encoding="utf-8")
 
 # %% ../nbs/47_remote.ipynb #74dc5701
 @contextmanager
@@ -251,5 +257,5 @@ def on_cluster(
     "A cluster that executes the notebooks of a report; raises `UserError` when it cannot."
     with connected(address, workers) as client:
         cluster = Cluster(client, report_folder(dataset.name, output), dataset)
-        client.subscribe_topic(cluster.topic, cluster.hear)
+        client.subscribe_topic(cluster.topic, lambda event: hear(cluster, event[1])) # an event is its time and what was told
         yield cluster
