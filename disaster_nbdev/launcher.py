@@ -22,7 +22,7 @@ from tqdm import tqdm
 from .data import Dataset, UserError, load, one_of, project_root
 from .files import write_whole
 from .report import SAMPLE_BANNER, read_page, write_site
-from .runs import CODE, baseline_config, code_sha256, is_current, models_folder, read_record, report_folder
+from .runs import CODE, baseline_config, code_sha256, is_current, models_folder, read_record, report_folder, vector_file
 
 # %% ../nbs/42_launcher.ipynb #efb5ca35
 def template(
@@ -155,6 +155,8 @@ def page_key(
 ) -> str: # hexadecimal
     "A sum of what a page without a record is made from: the notebook, the package's modules, the data, the parameters."
     total = hashlib.sha256(json.dumps([dataset.fingerprint, job.parameters, job.settings], sort_keys=True).encode())
+    files = vector_file(json.loads(job.settings).get("embedding")) if job.settings.startswith("{") else None
+    if files: total.update(json.dumps(files).encode())
     if job.template in CODE: total.update(code_sha256(job.template).encode()) # hours of training do not hang on how a plot is drawn
     else:
         for path in [template(job.template), *sorted((project_root()/"disaster_nbdev").glob("*.py"))]: total.update(path.read_bytes())

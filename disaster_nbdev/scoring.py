@@ -211,8 +211,8 @@ def crew(
 ) -> Iterator[tuple[object, object, int]]: # who does the work, what it knows the run by, chunks that it should have at hand
     "Whoever scores the chunks; raises `UserError` for a cluster that does not answer."
     if cluster:
-        from disaster_nbdev.cluster import connected
-        with connected(cluster, workers) as client: yield client, client.scatter(run, broadcast=True), 2 * len(client.nthreads()) + 2
+        from disaster_nbdev.cluster import connected, hand_over
+        with connected(cluster, workers) as client: yield client, hand_over(client, run), 2 * len(client.nthreads()) + 2
     elif not several or workers == 1 or not reads_words(run): yield Here(), run, 1 # an encoder uses all cores by itself
     else:
         workers = workers or os.cpu_count() or 1

@@ -11,7 +11,7 @@ from disaster_nbdev import benchmark, capacity
 from disaster_nbdev.data import UserError
 
 TOY = """{cells: [gru], contestants: [ours, "study's recipe"], repetitions: 2, tweets: 64, embed_dim: 3, hidden_size: 2, product_size: 64, rows: 120, rows_study: 40, rows_counts: 60,
-          score_repetitions: 1, vector_rows: 4000, vector_repetitions: 1, clean_repetitions: 1, start_repetitions: 1}"""
+          score_repetitions: 1, vector_rows: 4000, vector_repetitions: 1, clean_repetitions: 1, start_repetitions: 1, rows_many: 0}"""
 TARGETED = ["train_vs_study_recipe", "train_vs_pytorch_packed", "train_vs_floor", "recurrent_dropout_vs_plain", "score_rows_per_second", "score_vs_study_path", "score_vs_tfidf",
             "vectors_peak_mb", "vectors_vs_read", "vectors_vs_gunzip", "clean_rows_per_second_core", "import_seconds"]
 
