@@ -7,9 +7,9 @@ __all__ = ['Taken', 'GATES', 'PRODUCTS', 'PROCESSES', 'STUDY', 'TRAININGS', 'PAC
            'THREADS', 'TARGETS', 'in_turns', 'spread', 'ratio', 'notation', 'write_work', 'known_words', 'operations',
            'product_rate', 'available', 'processes', 'repeated', 'compare_training', 'worse', 'against_floor', 'stream',
            'write_stream', 'tree_mb', 'command', 'compare_starts', 'score_command', 'scorers', 'compare_scoring',
-           'compare_tables', 'make_vectors', 'apart', 'compare_vectors', 'compare_cleaning', 'machine', 'rate_figure',
-           'figures', 'target_table', 'verdict', 'capacity_facts', 'write_benchmark', 'read_benchmark', 'plot_bars',
-           'bar_words', 'quick_and_plain']
+           'compare_tables', 'make_vectors', 'apart', 'forget', 'from_disk', 'compare_vectors', 'compare_cleaning',
+           'machine', 'rate_figure', 'figures', 'target_table', 'verdict', 'capacity_facts', 'write_benchmark',
+           'read_benchmark', 'plot_bars', 'bar_words', 'page_times', 'quick_and_plain']
 
 # %% ../nbs/48_benchmark.ipynb #27b5b0f4
 import importlib.metadata, json, os, platform, shutil, subprocess, sys, time
@@ -365,6 +365,17 @@ def apart(maker: str, environment: dict[str, str] | None = None, **options) -> T
         answer = process.call("again", name=maker)
     return {"seconds": answer["seconds"], "peak_mb": answer["peak_mb"], "value": answer["value"]}
 
+# %% ../nbs/48_benchmark.ipynb #8caad975
+def forget(path: Path) -> None:
+    "Ask the system to drop what it keeps of a file in memory, so that the next reading comes from the disk; not every system can."
+    if not hasattr(os, "posix_fadvise"): return
+    with open(path, "rb") as file: os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+def from_disk(path: Path, maker: str, **options) -> Taken: # seconds, peak_mb, value
+    "As `apart`, of a file that the system has forgotten."
+    forget(path)
+    return apart(maker, path=str(path), **options)
+
 # %% ../nbs/48_benchmark.ipynb #54f49f50
 def compare_vectors(
     folder: Path, # what `write_work` filled; what is found in the file is noted there too
@@ -377,6 +388,7 @@ def compare_vectors(
     apart("our_vectors", noted, path=str(path), cached=True, **words)
     return in_turns({
         "ours": lambda: apart("our_vectors", path=str(path), **words), "reading the file": lambda: apart("whole_reading", path=str(path)),
+        "ours, from the disk": lambda: from_disk(path, "our_vectors", **words), "reading the file from the disk": lambda: from_disk(path, "whole_reading"),
         "ours, a second time": lambda: apart("our_vectors", noted, path=str(path), cached=True, **words),
         "gensim": lambda: apart("gensim_vectors", path=str(path)),
         "ours, packed": lambda: apart("our_vectors", path=packed, **words), "unpacking the file": lambda: apart("whole_reading", path=packed, packed=True),
@@ -551,6 +563,22 @@ def plot_bars(
 def bar_words(measured: pd.DataFrame, unit: str) -> str: # measured: contestant, median
     "What such a plot shows, in words."
     return "Bars of the medians. " + "; ".join(f"{row.contestant} {notation(row.median)}" for row in measured.itertuples()) + f" {unit}."
+
+# %% ../nbs/48_benchmark.ipynb #76943cd4
+def page_times(
+    report: Path, # what `report_folder` gave; its executed notebooks are read, where they are still there
+) -> pd.DataFrame: # page, seconds, training, preparing and judging, starting; the longest first
+    "What the pages of a report took, part by part, in seconds."
+    rows = []
+    for path in sorted((report/"notebooks").glob("[!.]*.ipynb")):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        took = lambda part: part["metadata"].get("papermill", {}).get("duration") or 0.0
+        cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+        training = sum(took(cell) for cell in cells if "log" in cell["metadata"].get("tags", []))
+        inside = sum(map(took, cells))
+        rows.append({"page": path.stem, "seconds": took(notebook), "training": training, "preparing and judging": inside - training, "starting": took(notebook) - inside})
+    table = pd.DataFrame(rows, columns=["page", "seconds", "training", "preparing and judging", "starting"])
+    return table[~table["page"].isin(["benchmark", "capacity"])].sort_values("seconds", ascending=False, ignore_index=True)
 
 # %% ../nbs/48_benchmark.ipynb #e38cea41
 def quick_and_plain(

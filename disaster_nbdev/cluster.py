@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CODE', 'LIBRARIES', 'WAIT', 'ADDRESS', 'DEAF', 'ALLOWED_FAILURES', 'modules_sha256', 'software', 'check_software',
-           'check_address', 'connected', 'same', 'hand_over']
+           'check_address', 'connected', 'same', 'hand_over', 'lost']
 
 # %% ../nbs/03_cluster.ipynb #fd0c325f
 import hashlib, importlib.metadata, logging, os, platform, re, uuid, warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import disaster_nbdev
@@ -25,13 +26,16 @@ def modules_sha256(folder: Path) -> str: # hexadecimal
 CODE = modules_sha256(Path(disaster_nbdev.__file__).parent) # of this package when this process loaded it
 LIBRARIES = ("numpy", "pandas", "scikit-learn", "gensim", "tensorflow", "keras", "keras-hub", "distributed")
 
-# %% ../nbs/03_cluster.ipynb #fbb091f2
+# %% ../nbs/03_cluster.ipynb #617e494f
+@lru_cache # asked for every task
+def _version(name: str) -> str: # of a library
+    "What is installed."
+    try: return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError: return "none"
+
 def software() -> dict[str, str]: # name -> version; of this package the beginning of the sum
     "What decides a result on the machine that this runs on."
-    def version(name: str) -> str:
-        try: return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError: return "none"
-    return {"disaster_nbdev": CODE[:12], "Python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+    return {"disaster_nbdev": CODE[:12], "Python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}}
 
 # %% ../nbs/03_cluster.ipynb #8b731376
 def check_software(
@@ -119,3 +123,11 @@ def hand_over(
 ): # distributed.Future of it, to be given to tasks
     "Send a value once, so that it outlives the workers which hold it."
     return client.submit(same, value, key=f"same-{uuid.uuid4()}")
+
+# %% ../nbs/03_cluster.ipynb #553f2e59
+def lost(error: BaseException) -> str | None: # one sentence; None: it was something else
+    "Why work that was given to a cluster did not come back."
+    kind = type(error).__name__
+    if kind == "KilledWorker": return f"Each of the {error.allowed_failures + 1} workers that it was given to was lost; it may need more memory than a worker has."
+    if "Cancelled" in kind or kind in ("CommClosedError", "ClosedClientError"): return "The cluster was lost in the middle of the work."
+    return None

@@ -6,8 +6,8 @@
 __all__ = ['GROUPS', 'SETTINGS', 'SHOWN', 'WATTS', 'NO_SHEET', 'PAGES', 'marks', 'filled', 'markdown_table', 'frame_table',
            'datasheet', 'write_datasheet', 'Evidence', 'accuracy', 'evidence', 'group_of', 'results_block', 'featured',
            'subject', 'choice_block', 'models_block', 'metrics_block', 'splits_block', 'operating_block',
-           'prevalence_block', 'calibration_block', 'write_slices', 'slices_block', 'cost_block', 'noise_block',
-           'composition_block', 'copies_block', 'parts_block', 'documents', 'write_documents']
+           'prevalence_block', 'calibration_block', 'write_slices', 'slices_block', 'cost_block', 'speed_block',
+           'noise_block', 'composition_block', 'copies_block', 'parts_block', 'documents', 'write_documents']
 
 # %% ../nbs/46_documents.ipynb #4bc7dc00
 import html, json, re
@@ -326,6 +326,16 @@ def cost_block(facts: Evidence) -> str: # Markdown
     return (f"Training {model['name']} took {model['seconds']:,.0f} s on {where.get('name', 'a device that is not recorded')}. The {len(trained)} recorded trainings took {seconds / 3600:.1f} hours together, "
             f"those over several splits and seeds, the ablation and the preparation not counted. At an assumed full power of {WATTS['cpu']} W for a processor and {WATTS['gpu']} W for a graphics card that is at most {energy:.2f} kWh.")
 
+# %% ../nbs/46_documents.ipynb #860cf69a
+def speed_block(facts: Evidence) -> str: # Markdown
+    "Every figure of the benchmark with its target, and the machine; a sentence where there is no benchmark."
+    from disaster_nbdev.benchmark import notation, read_benchmark, target_table
+    if not (facts.report/"benchmark.json").is_file(): return "Not measured yet: `make benchmark` does it."
+    details = read_benchmark(facts.report)["details"]
+    judged, machine = target_table(details["spreads"]), details["machine"]
+    rows = [[row.what, row.target, f"{notation(row.measured)} ({notation(row.least)}–{notation(row.most)})", row.met] for row in judged.rename(columns={"what it is": "what"}).itertuples()]
+    return markdown_table(["what", "target", "median (least–most)", ""], rows) + f"\n\nMeasured on {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['date'][:10]}."
+
 # %% ../nbs/46_documents.ipynb #7e85000e
 NO_SHEET = "Not recorded yet: the report's page about the tweets writes these figures."
 
@@ -371,9 +381,9 @@ def parts_block(facts: Evidence) -> str: # Markdown
              _count(part["twins"], part["validation"]), _count(part["known_keywords"], part["validation"])] for name, part in facts.sheet["splits"].items()]
     return markdown_table(["split", "training tweets", "validation tweets", "disasters in either", "validation tweets with a twin in training", "with a keyword of training"], rows)
 
-# %% ../nbs/46_documents.ipynb #b561b3fa
+# %% ../nbs/46_documents.ipynb #fbb38ce6
 PAGES = { # page -> name of a block -> what fills it
-    "README.md": {"results": results_block},
+    "README.md": {"results": results_block, "speed": speed_block},
     "MODEL_CARD.md": {"choice": choice_block, "models": models_block, "noise": noise_block, "metrics": metrics_block, "splits": splits_block, "operating points": operating_block,
                       "prevalence": prevalence_block, "calibration": calibration_block, "slices": slices_block, "cost": cost_block},
     "data/README.md": {"composition": composition_block, "copies": copies_block, "noise": noise_block, "parts": parts_block},

@@ -65,9 +65,9 @@ def _loop(
     _, state, kept = tf.while_loop(lambda k, *_: k < steps, body, (0, state, kept))
     return state, tuple(array.stack() for array in kept)
 
-# %% ../nbs/26_recurrent.ipynb #3c3f1cc6
+# %% ../nbs/26_recurrent.ipynb #a54b2d6b
 def _compiled(function: Callable) -> Callable:
-    "The function, compiled by XLA for every shape that it meets."
+    "The function, compiled by XLA for every shape that it meets; a plain number among its arguments is known while it is traced."
     return tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
 
 # %% ../nbs/26_recurrent.ipynb #dc821d84
@@ -77,6 +77,7 @@ def _lstm_forward(
     here, # bool (steps, batch, 1): whether there is a word
     weights, masks: list, # as for `_through`
     positions, # (steps,), in the order of reading
+    size: int, # hidden_size
 ): # states, gates, states before, carries before, each (steps, batch, ...)
     "All steps of an LSTM in one direction."
     def step(t, h, c):
@@ -85,14 +86,14 @@ def _lstm_forward(
         carry = f * c + i * g
         new = tf.where(here[t], o * tf.tanh(carry), h)
         return (new, tf.where(here[t], carry, c)), (new, tf.concat([i, f, g, o], 1), h, c)
-    size, start = weights.shape[0], tf.zeros_like(inputs[0, :, :weights.shape[0]])
+    start = tf.zeros_like(inputs[0, :, :size])
     return _loop(step, positions, (start, start), (size, 4 * size, size, size))[1]
 
 # %% ../nbs/26_recurrent.ipynb #c3924b04
 @_compiled
 def _lstm_backward(
     changes, # (steps, batch, hidden_size): the gradient of the states
-    here, weights, masks: list, positions, # as for `_lstm_forward`
+    here, weights, masks: list, positions, size: int, # as for `_lstm_forward`
     gates, states, carries, # what `_lstm_forward` kept
 ): # gradients of the inputs and of the weights
     "The gradient of an LSTM in one direction."
@@ -104,7 +105,7 @@ def _lstm_backward(
         sums = tf.concat([inner * g * i * (1-i), inner * c * f * (1-f), inner * i * (1 - g*g), change * bent * o * (1-o)], 1)
         sums = tf.where(here[t], sums, 0.)
         return (tf.where(here[t], 0., change) + _back(sums, weights, masks), tf.where(here[t], inner * f, carried)), (sums,)
-    start, size = tf.zeros_like(changes[0]), weights.shape[0]
+    start = tf.zeros_like(changes[0])
     (sums,) = _loop(step, positions[::-1], (start, start), (4 * size,))[1]
     return sums, _weights_change(states, sums, masks)
 
@@ -114,10 +115,10 @@ def lstm_states(
     inputs, here, weights, masks: list, positions, # as for `_lstm_forward`
 ): # (steps, batch, hidden_size)
     "The states of an LSTM in one direction, differentiable for inputs and weights."
-    fixed = tf.stop_gradient(weights)
-    states, *kept = _lstm_forward(tf.stop_gradient(inputs), here, fixed, masks, positions)
+    fixed, size = tf.stop_gradient(weights), weights.shape[0]
+    states, *kept = _lstm_forward(tf.stop_gradient(inputs), here, fixed, masks, positions, size)
     def gradient(changes):
-        inputs_change, weights_change = _lstm_backward(changes, here, fixed, masks, positions, *kept)
+        inputs_change, weights_change = _lstm_backward(changes, here, fixed, masks, positions, size, *kept)
         return inputs_change, None, weights_change, *[None] * len(masks), None
     return states, gradient
 
@@ -126,7 +127,7 @@ def lstm_states(
 def _gru_forward(
     inputs, here, weights, # as for `_lstm_forward`, with three gates
     bias, # (3 * hidden_size,), of the recurrent side
-    masks: list, positions,
+    masks: list, positions, size: int,
 ): # states, gates with the candidate's part of the state, states before, each (steps, batch, ...)
     "All steps of a GRU in one direction."
     def step(t, h):
@@ -135,13 +136,12 @@ def _gru_forward(
         g = tf.tanh(xg + r * hg)
         new = tf.where(here[t], z * h + (1-z) * g, h)
         return (new,), (new, tf.concat([z, r, g, hg], 1), h)
-    size = weights.shape[0]
     return _loop(step, positions, (tf.zeros_like(inputs[0, :, :size]),), (size, 4 * size, size))[1]
 
 # %% ../nbs/26_recurrent.ipynb #c7219878
 @_compiled
 def _gru_backward(
-    changes, here, weights, masks: list, positions, # as for `_lstm_backward`
+    changes, here, weights, masks: list, positions, size: int, # as for `_lstm_backward`
     gates, states, # what `_gru_forward` kept
 ): # gradients of the inputs, the weights and the bias
     "The gradient of a GRU in one direction."
@@ -152,7 +152,6 @@ def _gru_backward(
         update, reset = change * (states[t] - g) * z * (1-z), candidate * hg * r * (1-r)
         outer, inner = (tf.where(here[t], tf.concat([update, reset, last], 1), 0.) for last in (candidate, candidate * r))
         return (tf.where(here[t], change * z, change) + _back(inner, weights, masks),), (outer, inner)
-    size = weights.shape[0]
     outer, inner = _loop(step, positions[::-1], (tf.zeros_like(changes[0]),), (3 * size, 3 * size))[1]
     return outer, _weights_change(states, inner, masks), tf.reduce_sum(inner, (0, 1))
 
@@ -162,10 +161,10 @@ def gru_states(
     inputs, here, weights, bias, masks: list, positions, # as for `_gru_forward`
 ): # (steps, batch, hidden_size)
     "The states of a GRU in one direction, differentiable for inputs, weights and bias."
-    fixed = tf.stop_gradient(weights)
-    states, *kept = _gru_forward(tf.stop_gradient(inputs), here, fixed, tf.stop_gradient(bias), masks, positions)
+    fixed, size = tf.stop_gradient(weights), weights.shape[0]
+    states, *kept = _gru_forward(tf.stop_gradient(inputs), here, fixed, tf.stop_gradient(bias), masks, positions, size)
     def gradient(changes):
-        inputs_change, weights_change, bias_change = _gru_backward(changes, here, fixed, masks, positions, *kept)
+        inputs_change, weights_change, bias_change = _gru_backward(changes, here, fixed, masks, positions, size, *kept)
         return inputs_change, None, weights_change, bias_change, *[None] * len(masks), None
     return states, gradient
 

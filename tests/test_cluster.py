@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -17,23 +18,29 @@ SAMPLE = ROOT/"data"/"sample"
 SMALL = {"hidden_size": 2, "batch_size": 128, "embedding": "corpus", "epochs": 1}
 
 
-@pytest.fixture(scope="module")
-def scheduler(tmp_path_factory):
-    """The address of a scheduler with two workers of one thread, who know nothing of the data."""
-    folder = tmp_path_factory.mktemp("cluster")
+@contextmanager
+def begun(folder, workers: int, threads: int = 1):
+    """A scheduler and workers, who know nothing of the data: its address, and their processes."""
     known = folder/"scheduler.json"
     environment = {**os.environ, "DISASTER_DATA": "/no/such/folder"}
-    words = [["scheduler", "--port", "0"], *[["worker", "--nthreads", "1", "--local-directory", str(folder)]]*2]
+    words = [["scheduler", "--port", "0"], *[["worker", "--nthreads", str(threads), "--local-directory", str(folder)]]*workers]
     with open(folder/"said", "w") as said:
         started = [subprocess.Popen([BIN/"dask", *each, "--scheduler-file", str(known), "--no-dashboard"], cwd=folder, env=environment, stdout=said, stderr=said)
                    for each in words]
     wait_for(known.is_file)
     address = json.loads(known.read_text())["address"]
     from distributed import Client
-    with Client(address) as client: client.wait_for_workers(2, timeout=60)
-    yield address
-    for process in reversed(started): process.send_signal(signal.SIGINT)
-    for process in started: process.wait(30)
+    with Client(address) as client: client.wait_for_workers(workers, timeout=60)
+    try: yield address, started
+    finally:
+        for process in reversed(started): process.send_signal(signal.SIGINT)
+        for process in started: process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def scheduler(tmp_path_factory):
+    """The address of a scheduler with two workers of one thread."""
+    with begun(tmp_path_factory.mktemp("cluster"), 2) as (address, _): yield address
 
 
 def wait_for(what, seconds: float = 90):
@@ -162,6 +169,23 @@ def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, 
     other = answer(*report, scheduler)
     assert other.exit_code == 2 and "runs another disaster_nbdev (" in other.output and "and not 000000000000" in other.output
     assert not list(tmp_path.rglob("*.html"))
+
+
+def test_a_scheduler_that_is_lost_in_the_middle_of_scoring_is_one_sentence(tmp_path):
+    from test_scoring import made, put, tweets
+    source, folder, target = put(tweets(16_384 * 12), tmp_path/"in.csv"), made(tmp_path/"run", cleaning="aware", ranks={"fire": 1}), tmp_path/"out.csv"
+    (tmp_path/"dask").mkdir()
+    words = ["disaster", "score", str(source), "--run", str(folder), "--output", str(target)]
+    with begun(tmp_path/"dask", 1, threads=4) as (address, (first, _)):
+        score = subprocess.Popen([*words, "--cluster", address], stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: score.poll() is not None or list((tmp_path/".out.csv.parts").glob("*.part")))
+        score.send_signal(signal.SIGSTOP) # so that it cannot come to its end before
+        first.kill()
+        score.send_signal(signal.SIGCONT)
+        said = score.communicate(timeout=120)[1]
+    assert score.returncode == 2 and "Traceback" not in said and "The cluster was lost in the middle of the work. The same command goes on" in said, said
+    again = subprocess.run([*words, "--workers", "1"], capture_output=True, text=True)
+    assert again.returncode == 0 and "Goes on from an earlier run." in again.stderr and sum(1 for _ in open(target)) == 16_384 * 12 + 1
 
 
 def test_a_scheduler_without_workers_is_one_sentence(tmp_path, monkeypatch):

@@ -3,7 +3,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from disaster_nbdev import recurrent
 from disaster_nbdev.data import load, project_root
 from disaster_nbdev.model import bucketed, predict
 from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
@@ -27,8 +29,13 @@ def trained(sample, **settings):
     {"cell": "lstm"}, {"cell": "gru", "pooling": "both"},
     {"cell": "gru", "input_dropout": 0.2, "recurrent_dropout": 0.2}, {"cell": "lstm", "recurrent_dropout": 0.2, "finetune": True},
 ], ids=lambda settings: "-".join(map(str, settings.values())))
-def test_an_epoch_ends_where_keras_own_loop_ends(sample, settings):
-    (*_, quick, fused), (*_, slow, unfused) = (trained(sample, fused=fused, **settings) for fused in (True, False))
+def test_an_epoch_ends_where_keras_own_loop_ends(sample, settings, monkeypatch):
+    (*_, slow, unfused), ran = trained(sample, fused=False, **settings), []
+    for loop in ("lstm_states", "gru_states"):
+        states = getattr(recurrent, loop)
+        monkeypatch.setattr(recurrent, loop, lambda *arguments, loop=loop, states=states: ran.append(loop) or states(*arguments))
+    *_, quick, fused = trained(sample, **settings)
+    assert tf.config.list_physical_devices("GPU") or set(ran) == {f"{settings['cell']}_states"}, "the compiled loop of this cell, and no other"
     np.testing.assert_allclose(fused, unfused, atol=2e-4)
     np.testing.assert_allclose(quick.loss, slow.loss, atol=1e-4)
     assert np.ptp(fused) > 1e-3  # it has learned to tell tweets apart, so agreement means something

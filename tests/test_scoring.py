@@ -4,10 +4,12 @@ import gzip
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,20 +26,25 @@ from disaster_nbdev.scoring import ADDED, score, score_file, score_texts
 WORDS = "fire flood party calm storm train news love".split()
 
 
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A random network, saved as a run is, with the facts of its operating points."""
+def made(folder: Path, seed: int = 0, ranks: dict | None = None, **settings) -> Path:
+    """A random network, saved as a run is."""
     from disaster_nbdev.model import build
     from disaster_nbdev.reader import Reader, save_reader
     from disaster_nbdev.training import RunConfig
     from disaster_nbdev.vocabulary import Vocabulary
-    folder, config = tmp_path_factory.mktemp("run")/"toy", RunConfig(use_keyword=True, hidden_size=4)
+    config, rng = RunConfig(use_keyword=True, hidden_size=4, **settings), np.random.default_rng(seed)
     folder.mkdir()
-    rng = np.random.default_rng(0)
     model = build(config, rng.normal(size=(9, 3)).astype("float32"))
     model.set_weights([rng.normal(size=w.shape).astype("float32") for w in model.get_weights()])
     model.save(folder/"model.keras")
-    save_reader(folder, Reader(config, Vocabulary(tuple(WORDS), (1,) * 8)))
+    save_reader(folder, Reader(config, Vocabulary(tuple(WORDS), (1,) * 8), ranks))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run with the facts of its operating points."""
+    folder = made(tmp_path_factory.mktemp("run")/"toy")
     (folder/"operating.json").write_text(json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3}, "fitted_on": "validation"}))
     return folder
 
@@ -136,6 +143,7 @@ def test_operating_points_and_priorities(saved, tmp_path):
     assert "Unknown operating point 'recall-0.99': this run has balanced, recall-0.90, recall-0.95" in asked(source, "--run", saved, "--operating-point", "recall-0.99")
 
 
+PACKED = gzip.compress(b"text\n" + bytes(np.random.default_rng(0).integers(97, 122, 90_000, "uint8")) + b"\n")
 HOSTILE = [ # content, what is said
     (b"", "is empty"),
     (b"\n\n", "is empty"),
@@ -152,7 +160,11 @@ HOSTILE = [ # content, what is said
     (b"caf\xe9,text\n1,fire\n", "is not UTF-8: row 1"),
     ("id,text\n1,fire\n".encode("utf-16"), "UTF-16; save it as UTF-8"),
     (b"PK\x03\x04....", "a workbook or an archive"),
-    (gzip.compress(b"text\n" + bytes(np.random.default_rng(0).integers(97, 122, 90_000, "uint8")) + b"\n")[:-2_000], "cannot be unpacked"),
+    (PACKED[:-2_000], "cannot be unpacked"),
+    (PACKED[:40_000] + b"\xff" * 1_000 + PACKED[41_000:], "cannot be unpacked"),
+    (PACKED[:10] + b"\xff" * 1_000, "cannot be unpacked: Error -3"),
+    (b"x," * 3_000_000, "the header, which is the first row, is longer than 4 MB"),
+    (b"x" * 99 + b"\nfire\n", f"it has {'x' * 60}…."),
 ]
 
 
@@ -171,6 +183,12 @@ def test_a_hostile_file_is_one_sentence_and_leaves_the_output_alone(content, sen
     ("in.jsonl", b'{"text": "a", "label": 1}\n', "has a column label already"),
     ("in.jsonl", b'{"text": "caf\xe9"}\n', "not UTF-8: line 1"),
     ("in.jsonl", b"[" * 200_000 + b"\n", "line 1: this is no JSON object"),
+    ("in.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: there is half a character"),
+    ("in.jsonl", b'{"text": "a", "\\uDFFF": 1}\n', "line 1: there is half a character"),
+    ("in.jsonl", b'{"text": "\xed\xa0\x80"}\n', "not UTF-8: line 1"),
+    ("in.jsonl", '{"text": "a"}\n'.encode("utf-16-le"), "line 1: this is no JSON object"),
+    ("in.jsonl", b'{"text": "' + b"a" * (4 << 20) + b'"}\n', "line 1: it is longer than 4 MB"),
+    ("in.jsonl", PACKED[:10] + b"\xff" * 1_000, "cannot be unpacked: Error -3"),
     ("in.parquet", b"text\nfire\n", "is no Parquet file"),
     ("in.jsonl", b'{"text": "a"}\n' * 20_000 + b'{"text": "a", "who": 1}\n', "the field who comes in later lines only"),
     ("in.xlsx", b"text\nfire\n", "it must be one of .csv"),
@@ -179,6 +197,57 @@ def test_other_hostile_files(name, content, sentence, saved, tmp_path):
     (tmp_path/name).write_bytes(content)
     assert sentence in said(lambda: score_file(str(tmp_path/name), str(tmp_path/"out.csv"), saved))
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_files_that_are_none(saved, tmp_path):
+    source = put(tweets(10), tmp_path/"in.csv")
+    (tmp_path/"folder.parquet").mkdir()
+    score = lambda source, target: said(lambda: score_file(str(source), str(target), saved))
+    assert score(tmp_path, "-") == f"{tmp_path} cannot be read: Is a directory."
+    assert score(tmp_path/"folder.parquet", "-") == f"{tmp_path}/folder.parquet cannot be read: Is a directory."
+    assert score(tmp_path/"none.parquet", "-") == f"{tmp_path}/none.parquet cannot be read: No such file or directory."
+    assert "is a folder: name a file" in score(source, tmp_path) and "each need a name" in score("", "-")
+    assert "The input and the output each need a name" in asked(source, "--run", saved, "--output", "")
+    for closed, sentence in [("<&-", "Standard input is closed"), (">&-", "")]:
+        answer = run("bash", "-c", f"disaster score {'-' if sentence else source} --run {saved} {closed}")
+        assert "Traceback" not in answer.stderr and sentence in answer.stderr and answer.returncode == 2, answer.stderr
+
+
+def test_columns_that_cannot_be_kept_are_one_sentence(saved, tmp_path):
+    source = tmp_path/"in.parquet"
+    def sentence(table: pa.Table, target: str) -> str:
+        pq.write_table(table, source)
+        return said(lambda: score_file(str(source), str(tmp_path/target), saved))
+    text, raw = pa.array(["fire"]), pa.array([b"\xff"])
+    for target, name in [("out.jsonl", "JSON lines"), ("out.csv", "CSV")]:
+        assert sentence(pa.table({"text": text, "raw": raw}), target) == f"The column raw holds binary, which cannot be written as {name}: write Parquet."
+    assert "list<element: binary>, which cannot be written as JSON lines" in sentence(pa.table({"text": text, "raw": pa.array([[b"a"]])}), "out.jsonl")
+    assert "has the column text twice" in sentence(pa.table([text, text], names=["text", "text"]), "out.csv")
+    assert "is damaged" in sentence(pa.table({"text": pa.Array.from_buffers(pa.string(), 1, raw.buffers())}), "out.csv")
+    pq.write_table(pa.table({"text": text, "x": [float("nan")], "deep": [[{"y": float("inf")}]]}), source)
+    score_file(str(source), str(tmp_path/"out.jsonl"), saved)
+    assert json.loads((tmp_path/"out.jsonl").read_text(), parse_constant=lambda name: pytest.fail(name))["deep"] == [{"y": None}]
+
+
+def test_a_reader_that_is_given_up_reads_no_more(tmp_path):
+    from disaster_nbdev import tables
+    made = []
+    class Kept(tables.Marked):
+        def __init__(self, *fields): super().__init__(*fields); made.append(self)
+    (tmp_path/"in.csv").write_bytes(gzip.compress(b"text\ncaf\xe9\n" + b"fire and flood\n" * 6_000_000, 1)) # read ahead for a while
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "Marked", Kept)
+        error = pytest.raises(UserError, list, tables.csv_chunks(str(tmp_path/"in.csv"))).value # with all frames, as a process that ends has them
+    there = made[0].stream.tell()
+    time.sleep(0.2)
+    assert made[0].stream.tell() == there and "is not UTF-8" in str(error)
+
+
+def test_no_row_is_taken_for_the_end(saved, tmp_path):
+    frame = tweets(3 * 16_384 - 1) # what an earlier version put behind the end stands where its chunks end
+    frame.loc[frame.index % 16_384 > 16_380, ["id", "keyword", "text"]] = "\x1e\x00the end\x00\x1e"
+    source = put(frame, tmp_path/"in.csv")
+    assert score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1).rows == len(frame) and got(tmp_path/"out.csv").id.tolist() == frame.id.tolist()
 
 
 def test_odd_tables_that_are_scored(saved, tmp_path):
@@ -230,6 +299,7 @@ def test_a_killed_run_goes_on_and_a_second_one_is_refused(long, saved, tmp_path)
     source, whole = long
     target = tmp_path/"out.csv"
     process = begun(source, target, saved, 2)
+    process.send_signal(signal.SIGSTOP)
     assert "is being written by another run" in said(lambda: score_file(str(source), str(target), saved))
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -276,10 +346,103 @@ class Ending:
 def test_a_worker_that_is_killed_is_one_sentence(long, saved, tmp_path, monkeypatch):
     real = scoring.processes
     @contextlib.contextmanager
-    def ending(workers):
-        with real(workers) as pool: yield Ending(pool)
+    def ending(workers, run):
+        with real(workers, run) as pool: yield Ending(pool)
     monkeypatch.setattr(scoring, "processes", ending)
     assert "A worker process was ended from outside" in said(lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2))
+    assert (tmp_path/".out.csv.parts").is_dir()
+
+
+class Failing:
+    """Scores some chunks, and then something goes wrong with them."""
+    def __init__(self, chunks: int, error: Exception): self.left, self.error = chunks, error
+
+    def __call__(self, *arguments):
+        self.left -= 1
+        if self.left < 0: raise self.error
+        return score_texts(*arguments)
+
+
+@pytest.mark.parametrize("error", [UserError("The run is not whole."), BrokenExecutor(), OSError(28, "No space left on device"), MemoryError(), KeyError("a")], ids=repr)
+def test_what_is_done_is_kept_unless_the_input_is_wrong(error, saved, tmp_path, monkeypatch):
+    source, told = put(tweets(40_000), tmp_path/"in.csv"), []
+    monkeypatch.setattr(scoring, "score_texts", Failing(2, error))
+    with pytest.raises(UserError if isinstance(error, (UserError, BrokenExecutor)) else type(error)): score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1)
+    assert len(list((tmp_path/".out.csv.parts").glob("*.part"))) == 2 and (tmp_path/".out.csv.parts").stat().st_mode & 0o777 == 0o700
+    monkeypatch.undo()
+    again = lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, tell=lambda text, passing=False: told.append(text))
+    with monkeypatch.context() as other: # parts of another version of the program are not joined with its own
+        other.setattr(scoring, "CODE", "0" * 64)
+        other.setattr(scoring, "score_texts", Failing(1, KeyError("a")))
+        with pytest.raises(KeyError): again()
+    assert again().kept == 0 and [text for text in told if "anew" in text] == ["Starts anew, since the program is another since an earlier run was stopped."] * 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
+
+
+def test_an_output_keeps_its_mode_and_nothing_is_joined_beside_it(saved, tmp_path, monkeypatch):
+    source, seen, settled, real = put(tweets(10), tmp_path/"in.csv"), [], [], scoring.join_parts
+    (tmp_path/"out.csv").touch(0o640)
+    os.chmod(tmp_path/"out.csv", 0o640)
+    monkeypatch.setattr(scoring, "join_parts", lambda *arguments: (real(*arguments), seen.extend(path.name for path in tmp_path.iterdir())))
+    monkeypatch.setattr(scoring, "settled", lambda path: settled.append(path.name))
+    score_file(str(source), str(tmp_path/"out.csv"), saved)
+    assert (tmp_path/"out.csv").stat().st_mode & 0o777 == 0o640 and sorted(seen) == [".out.csv.parts", "in.csv", "out.csv"]
+    assert settled[-2:] == ["whole.part.tmp", tmp_path.name] # the disk holds the output before its parts go
+    score_file(str(source), str(tmp_path/"new.csv"), saved)
+    assert (tmp_path/"new.csv").stat().st_mode == source.stat().st_mode
+
+
+def test_parts_are_out_of_reach_before_they_are_removed(saved, tmp_path, monkeypatch):
+    source, folder, seen, real = put(tweets(10), tmp_path/"in.csv"), tmp_path/".out.csv.parts", [], shutil.rmtree
+    def removing(path, *rest, **more):
+        seen.append((Path(path) != folder, folder.exists()))
+        real(path, *rest, **more)
+    monkeypatch.setattr(scoring.shutil, "rmtree", removing)
+    score_file(str(source), str(tmp_path/"out.csv"), saved)
+    assert seen == [(True, False)]
+
+
+def test_a_run_that_is_trained_anew_meanwhile_is_not_mixed_in(saved, tmp_path, monkeypatch):
+    folder, source, real = made(tmp_path/"run"), put(tweets(40_000), tmp_path/"in.csv"), scoring.crew
+    score_file(str(source), str(tmp_path/"before.csv"), folder, workers=1)
+    @contextlib.contextmanager
+    def retraining(*arguments):
+        shutil.copy(made(tmp_path/"other", seed=1)/"model.keras", folder/"model.keras")
+        with real(*arguments) as team: yield team
+    monkeypatch.setattr(scoring, "crew", retraining)
+    score_file(str(source), str(tmp_path/"out.csv"), folder, workers=2)
+    assert (tmp_path/"out.csv").read_bytes() == (tmp_path/"before.csv").read_bytes()
+
+
+def test_threads_of_one_process_score_as_one(tmp_path):
+    folder = str(made(tmp_path/"run", ranks={word: place for place, word in enumerate(WORDS)}, cleaning="aware"))
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"{a}{b}" for a, b in zip(rng.choice(WORDS, 6), rng.choice([*WORDS, "X" * 9, *map(str, range(9_999))], 6))) for _ in range(2_000)]
+    parts = [texts[start:start + 100] for start in range(0, len(texts), 100)]
+    alone = [score_texts(folder, part, [None] * 100) for part in parts]
+    scoring.opened_run.cache_clear() # nothing is learned yet
+    score_texts(folder, ["fire"], [None])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads: together = list(threads.map(lambda part: score_texts(folder, part, [None] * 100), parts))
+    finally: sys.setswitchinterval(before)
+    np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
+
+
+@pytest.mark.parametrize("name, content", [
+    ("operating.json", b"[]"), ("operating.json", b"null"), ("operating.json", b'{"temperature": "2"}'), ("operating.json", b'{"thresholds": {"0.90": "x"}}'),
+    ("config.json", b"[]"), ("config.json", b'{"embedding": 3}'), ("config.json", b'{"embedding": "glove", "cleaning": 3, "cell": "lstm"}'),
+    ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": ["lstm"]}'), ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": "rnn"}'),
+    ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": "gru", "pooling": "both"}'), ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": "gru", "pooling": 1}'),
+    ("vocabulary.json", b'{"words": ["fire"], "counts": [1], "size": null}'), ("vocabulary.json", b"[]"), ("model.keras", b"PK"),
+], ids=lambda value: value.decode() if isinstance(value, bytes) else value)
+def test_a_damaged_run_is_one_sentence(name, content, saved, tmp_path):
+    shutil.copytree(saved, tmp_path/"run")
+    (tmp_path/"run"/name).write_bytes(content)
+    source = put(tweets(10), tmp_path/"in.csv")
+    sentence = said(lambda: score_file(str(source), str(tmp_path/"out.csv"), tmp_path/"run"))
+    assert ("no usable saved run" in sentence or "not a saved vocabulary" in sentence) and "\n" not in sentence
 
 
 def test_pipes(saved):
@@ -302,7 +465,7 @@ def test_outputs_that_cannot_be_written(saved, tmp_path):
     source = put(tweets(10), tmp_path/"in.csv")
     (tmp_path/"file").write_text("")
     assert "cannot be written: No such file or directory" in asked(source, "--run", saved, "--output", tmp_path/"none"/"out.csv")
-    for target, sentence in [(tmp_path/"file"/"out.csv", "Not a directory"), (tmp_path, "Is a directory"), (source, "is the input"), (tmp_path/"out.xlsx", "must be one of")]:
+    for target, sentence in [(tmp_path/"file"/"out.csv", "Not a directory"), (tmp_path, "is a folder"), (source, "is the input"), (tmp_path/"out.xlsx", "must be one of")]:
         assert sentence in said(lambda: score_file(str(source), str(target), saved))
     if Path("/dev/full").exists(): assert "No space left" in asked(source, "--run", saved, "--output", "/dev/full")
     (tmp_path/"link.csv").symlink_to("real.csv")
@@ -316,6 +479,16 @@ def test_a_cluster_gives_the_same(saved, tmp_path):
     score_file(str(source), str(tmp_path/"here.csv"), saved, workers=1)
     score_file(str(source), str(tmp_path/"there.csv"), saved, workers=1, cluster="local")
     assert (tmp_path/"here.csv").read_bytes() == (tmp_path/"there.csv").read_bytes()
+
+
+def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    from disaster_nbdev import cluster
+    source = put(tweets(10), tmp_path/"in.csv")
+    monkeypatch.setattr(cluster, "check_software", lambda *_: None) # here: as for one that joins later
+    monkeypatch.setattr(cluster, "CODE", "0" * 64)
+    assert "runs another disaster_nbdev" in said(lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, cluster="local"))
+    assert (tmp_path/".out.csv.parts").is_dir()
 
 
 def test_scoring_words_does_not_load_tensorflow(saved, tmp_path):
