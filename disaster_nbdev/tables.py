@@ -148,19 +148,21 @@ class Marked:
     last: bytes = b"\n" # the last byte that was read; of nothing, as after a line
     closed: bool = False
     busy: threading.Lock = field(default_factory=threading.Lock) # held while something is read
+    told: threading.Event = field(default_factory=threading.Event) # set when a reader was told that this is the end
 
     def read(self, size: int = -1) -> bytes:
         with self.busy:
             data = self.stream.read(size) if self.columns else b""
             if data: self.last = data[-1:]
             elif self.columns: data, self.columns = (b"" if self.last in b"\r\n" else b"\n") + b",".join([self.mark] * self.columns) + b"\n", 0
+            else: self.told.set()
             return data
 
     def stop(self) -> None:
-        "Give nothing more, and let who is reading now come to know of it."
-        running, self.columns = bool(self.columns), 0
-        if self.busy.acquire(timeout=1): self.busy.release() # a pipe may stay silent for ever
-        if running: time.sleep(0.01)
+        "Give nothing more, and let a thread that is reading come to know of it; one that rests, or that waits for a silent pipe, is not waited for long."
+        self.columns = 0
+        if self.busy.acquire(timeout=1): self.busy.release()
+        self.told.wait(0.3)
 
     def close(self) -> None: self.closed = True
 
@@ -259,9 +261,10 @@ def csv_chunks(
     stream, misfits, done = opened(source), [], 0
     names = csv_header(stream, source)
     marked = Marked(stream, len(names))
+    batches = csv_reader(marked, names, misfits)
     try:
         with unpacking(source):
-            for table in rechunked(csv_reader(marked, names, misfits), pa.schema([(name, pa.binary()) for name in names]), rows):
+            for table in rechunked(batches, pa.schema([(name, pa.binary()) for name in names]), rows):
                 ended = len(table) < rows or table[0][-1].as_py() == marked.mark
                 yield Rows(as_strings(unmarked(table, marked.mark, source) if ended else table, source, done + 2))
                 done += len(table)
@@ -270,7 +273,9 @@ def csv_chunks(
         if misfits: raise unclosed(source) if marked.mark.decode() in misfits[0].text else misfit(source, len(names), misfits[0].actual_columns, misfits[0].text) from None
         if "straddling" in str(error): raise UserError(f"{source}: after row {done + 1:,} a quotation mark is never closed, or a row is longer than {BYTES >> 20} MB.") from None
         raise UserError(f"{source} is not a CSV table: {error}.") from None
-    finally: marked.stop()
+    finally:
+        batches.close() # Arrow's reader goes, and sets its thread free
+        marked.stop()
 
 # %% ../nbs/04_tables.ipynb #079b0e6c
 def unmarked(

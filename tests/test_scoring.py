@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
@@ -238,9 +239,21 @@ def test_a_reader_that_is_given_up_reads_no_more(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tables, "Marked", Kept)
         error = pytest.raises(UserError, list, tables.csv_chunks(str(tmp_path/"in.csv"))).value # with all frames, as a process that ends has them
-    there = made[0].stream.tell()
-    time.sleep(0.2)
-    assert made[0].stream.tell() == there and "is not UTF-8" in str(error)
+    assert not made[0].columns and "is not UTF-8" in str(error)
+
+
+def test_a_stream_that_is_given_up_waits_for_who_reads_it():
+    from disaster_nbdev.tables import Marked
+    class Slow:
+        def read(self, size): return time.sleep(0.1) or b"fire\n"
+    marked, read = Marked(Slow(), 1), []
+    def reading():
+        while data := marked.read(100): read.append(data)
+    (reader := threading.Thread(target=reading)).start()
+    time.sleep(0.15)
+    marked.stop()
+    reader.join(0.05)
+    assert not reader.is_alive() and len(read) == 2
 
 
 def test_no_row_is_taken_for_the_end(saved, tmp_path):
