@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PICTOGRAPHS', 'STUDY_STEPS', 'BLOCK', 'BETWEEN', 'GONE', 'LOWER', 'MARK', 'LOST', 'PLAIN', 'HUGE', 'NOT_ASCII',
-           'NAMED', 'TOKEN', 'LONGEST', 'REPEATS', 'ONE', 'PIECES', 'RAREST', 'INNER', 'FRESH', 'KEPT', 'SHORT', 'NEW',
-           'Ranks', 'CLEANINGS', 'clean_study', 'plain', 'tokens', 'alternatives', 'parted', 'rewritten', 'clean_aware',
-           'cleaner', 'clean', 'words']
+           'NAMED', 'TOKEN', 'LONGEST', 'REPEATS', 'ONE', 'PIECES', 'RAREST', 'INNER', 'FRESH', 'ADDRESS', 'KEPT',
+           'SHORT', 'NEW', 'Ranks', 'CLEANINGS', 'clean_study', 'plain', 'tokens', 'alternatives', 'parted',
+           'rewritten', 'clean_aware', 'cleaner', 'clean', 'words']
 
 # %% ../nbs/10_clean.ipynb #d92cc8f8
 import html, math, re, unicodedata
@@ -187,12 +187,13 @@ def _asked(token: str) -> set[str]: # lower-case words
 
 # %% ../nbs/10_clean.ipynb #c6edb52b
 FRESH = re.compile(r"https?:[!-%'-~]*|@(?!(?i:http|www))\w+([!-%'-/:-?]{0,4})", re.A).fullmatch # an address; a user and the signs after it
+ADDRESS = re.compile(r" https?:[!-%'-~]+(?= )") # between two spaces
 KEPT, SHORT = 2**18, 40 # pieces to remember; letters of the longest of them: together less than 100 MB
 NEW = "\0" # stands for a piece that is still to be learned; no cleaned text holds a \0
 
 class _Pieces(dict):
     "Pieces of tweets and the words they become, a space before each word."
-    def __init__(self): super().__init__({"": ""}); self.new = []
+    def __init__(self): super().__init__({"": "", BETWEEN: BETWEEN, "http:": " url"}); self.new = []
 
     def __missing__(self, piece: str) -> str:
         "The words of an address or a user; any other piece is noted."
@@ -201,10 +202,15 @@ class _Pieces(dict):
         self[piece] = " " + NEW
         return self[piece]
 
-    def write(self, texts: Iterable[str]) -> list[str]:
+    def write(self, texts: list[str]) -> list[str]:
         "The cleaned texts, as far as their pieces are known."
-        words = self.__getitem__ # `map` and `join` go through a text without running a line of Python
-        return ["".join(map(words, text.replace("\n", " ").split(" ")))[1:] for text in texts]
+        whole = f" {BETWEEN} ".join(["", *texts, ""]).replace("\n", " ") # the separator around every text
+        if whole.count(BETWEEN) > len(texts) + 1: return [self._words(text.replace("\n", " ")).replace(BETWEEN, "")[1:] for text in texts]
+        return [text[1:] for text in self._words(ADDRESS.sub(" http:", whole)).split(BETWEEN)[1:-1]]
+
+    def _words(self, text: str) -> str:
+        "The words of all pieces; `map` and `join` go through them without running a line of Python."
+        return "".join(map(self.__getitem__, text.split(" ")))
 
 # %% ../nbs/10_clean.ipynb #138b66f8
 Ranks = Callable[[set[str]], dict[str, int] | None] # words -> rank of each that has a vector, 0 the most frequent; None: nothing is known
@@ -226,10 +232,9 @@ def _aware(
 ) -> Callable[[Iterable[str]], list[str]]:
     "The cleaning `aware` for a stream of texts."
     pieces = _Pieces()
-    def cleaned(texts: Iterable[str]) -> list[str]:
+    def block(texts: list[str]) -> list[str]:
         nonlocal pieces
         if len(pieces) > KEPT: pieces = _Pieces()
-        texts = list(texts)
         out = pieces.write(texts)
         if not pieces.new: return out
         pieces.update(_forms(pieces.new, ranks))
@@ -239,6 +244,10 @@ def _aware(
             if len(piece) > SHORT or "@" in piece or "http" in piece: del pieces[piece]
         pieces.new.clear()
         return out
+    def cleaned(texts: Iterable[str]) -> list[str]:
+        texts = list(texts)
+        size = max(1, len(texts)) if callable(ranks) else BLOCK
+        return list(chain.from_iterable(block(texts[start:start + size]) for start in range(0, len(texts), size)))
     return cleaned
 
 # %% ../nbs/10_clean.ipynb #2a7ae32a

@@ -113,12 +113,15 @@ def plain_network(
     return network
 
 # %% ../nbs/29_contestants.ipynb #136807bc
-def fitted_epoch(model, inputs, labels, batch_size: int) -> dict[str, float]: # model: keras.Model; gives back seconds
+def fitted_epoch(
+    model, # keras.Model, compiled
+    **given, # arguments of `fit`
+) -> dict[str, float]: # seconds
     "One epoch of `fit`, without what comes before it."
     import keras
     times = []
     clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: times.append(time.perf_counter()), on_epoch_end=lambda *_: times.append(time.perf_counter()))
-    model.fit(inputs, labels, batch_size=batch_size, epochs=1, verbose=0, callbacks=[clock])
+    model.fit(**given, epochs=1, verbose=0, callbacks=[clock])
     return {"seconds": times[1] - times[0]}
 
 # %% ../nbs/29_contestants.ipynb #95f4f15d
@@ -134,7 +137,7 @@ def keras_epochs(
     ids, labels = given(work)
     inputs = padded(ids, seq_len)
     model = plain_network(matrix=vectors(rows, embed_dim), seq_len=inputs.shape[1], **network)
-    return lambda: fitted_epoch(model, inputs, labels, batch_size)
+    return lambda: fitted_epoch(model, x=inputs, y=labels, batch_size=batch_size)
 
 # %% ../nbs/29_contestants.ipynb #39f6adb8
 def our_epochs(
@@ -143,7 +146,7 @@ def our_epochs(
     embed_dim: int,
     **changes, # fields of RunConfig
 ) -> Callable[[], dict[str, float]]: # seconds
-    "Epochs of `training.fit`."
+    "Epochs of `training.fit`, without the validation that follows each: the others have none."
     import pandas as pd
     from disaster_nbdev import training
     config = training.validated(training.RunConfig(**{"buckets": True, "epochs": 1, "patience": 0, **changes}))
@@ -152,7 +155,8 @@ def our_epochs(
     inputs = {part: {"words": ids[:len(frame)]} for part, frame in frames.items()}
     prepared = training.Prepared(training.Reader(config), vectors(rows, embed_dim), frames, inputs)
     model = training.network(config, prepared)
-    return lambda: {"seconds": float(training.fit(model, prepared, config)["seconds"].sum())}
+    learned = {name: value for name, value in training.batches(model, prepared, config).items() if name != "validation_data"}
+    return lambda: fitted_epoch(model, **learned)
 
 # %% ../nbs/29_contestants.ipynb #8ef731ba
 def torch_network(

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PATHS', 'LIMITS', 'CHOICES', 'SHAPE', 'RunConfig', 'validated', 'from_parameters', 'run_name', 'Prepared',
-           'read_words', 'prepared_frames', 'prepare', 'coverage', 'network', 'EpochLog', 'fit', 'save_model',
-           'load_model', 'continued']
+           'read_words', 'prepared_frames', 'prepare', 'coverage', 'network', 'EpochLog', 'batches', 'fit',
+           'save_model', 'load_model', 'continued']
 
 # %% ../nbs/21_training.ipynb #2bbf5688
 import dataclasses, hashlib, json, re, time, zipfile
@@ -205,7 +205,7 @@ def _callbacks(config: RunConfig, log: EpochLog) -> list[keras.callbacks.Callbac
     return [log, keras.callbacks.TerminateOnNaN(), *([stop] if config.patience else [])]
 
 # %% ../nbs/21_training.ipynb #4292fe21
-def _batches(model: keras.Model, prepared: Prepared, config: RunConfig) -> dict: # arguments of `keras.Model.fit`
+def batches(model: keras.Model, prepared: Prepared, config: RunConfig) -> dict: # arguments of `keras.Model.fit`
     "Training and validation rows, in batches of similar length where that is wanted."
     inputs = {part: {name: prepared.inputs[part][name] for name in model.input} for part in ("train", "validation")}
     labels = {part: prepared.labels(part) for part in inputs}
@@ -222,7 +222,7 @@ def fit(
 ) -> pd.DataFrame: # epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds
     "Train in place; raises `UserError` when the loss ceases to be a number."
     log = EpochLog()
-    result = model.fit(**_batches(model, prepared, config), epochs=config.epochs, verbose=0, callbacks=_callbacks(config, log))
+    result = model.fit(**batches(model, prepared, config), epochs=config.epochs, verbose=0, callbacks=_callbacks(config, log))
     history = pd.DataFrame(result.history)
     if not np.isfinite(history.loss).all():
         raise UserError(f"The loss is not a number in epoch {len(history)}: lower learning_rate.")

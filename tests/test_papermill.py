@@ -2,11 +2,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from conftest import ROOT, run
 from disaster_nbdev.encoder import installed
+from disaster_nbdev.operating import tempered
 
 SMALL = ["-p", "epochs", "1", "-p", "hidden_size", "2", "-p", "batch_size", "256"]
 
@@ -74,11 +76,13 @@ def test_an_encoder_trains_is_saved_and_scores_what_the_record_says(words, tmp_p
     sample.test.head(40).to_csv(data/"test.csv", index=False)
     answer = papermill(ROOT, "nbs/train.ipynb", tmp_path, "-p", "embedding", "minilm", *words, "-p", "recipe", "encoder", *SMALL, data=data)
     assert answer.returncode == 0, answer.stderr
-    saved, recorded = tmp_path/"report"/"models"/"encoder-minilm", pd.read_csv(tmp_path/"report"/"runs"/"encoder-minilm"/"predictions_test.csv")
+    saved, record = tmp_path/"report"/"models"/"encoder-minilm", tmp_path/"report"/"runs"/"encoder-minilm"
+    recorded, temperature = pd.read_csv(record/"predictions_test.csv"), json.loads((record/"run.json").read_text())["operating"]["temperature"]
     answer = run("disaster", "score", str(data/"test.csv"), "--run", str(saved), "--output", str(tmp_path/"scored.csv"))
     assert answer.returncode == 0, answer.stderr
     scored = pd.read_csv(tmp_path/"scored.csv")
-    assert scored.id.tolist() == recorded.id.tolist() and (scored.probability - recorded.probability).abs().max() < 1e-4
+    assert scored.id.tolist() == recorded.id.tolist() and scored.label.tolist() == recorded.label.tolist()
+    assert np.abs(scored.probability - tempered(recorded.probability.to_numpy(), temperature)).max() < 1e-4  # a record holds what the network gives
 
 
 def test_help_shows_every_parameter_with_its_meaning():
