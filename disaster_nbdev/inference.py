@@ -45,15 +45,17 @@ class Direction:
     bias: np.ndarray # float32 (units,): of a GRU's candidate, inside its reset gate; 0 elsewhere
 
 # %% ../nbs/25_inference.ipynb #09561091
-GATES = {"gru": (0.5, (-0.5, 0.5, 1)), "lstm": (1, (0.5, 0.5, 1, 0.5)), "rnn": (1, (1,))} # cell -> factor of the candidate's recurrent part; factor of each gate
+GATES = { # cell -> factor of the candidate's recurrent part; where each gate stands in Keras, the candidate last, and its factor
+    "gru": (0.5, {0: -0.5, 1: 0.5, 2: 1}), "lstm": (1, {0: 0.5, 1: 0.5, 3: 0.5, 2: 1}), "rnn": (1, {0: 1})}
 
 # %% ../nbs/25_inference.ipynb #3535304f
 def _gates(
     matrix: np.ndarray, # (..., gates * units)
-    factors: tuple[float, ...], # one for each gate
+    factors: dict[int, float], # where each gate stands -> its factor, in the order that is wanted
 ) -> np.ndarray: # (gates, ..., units)
     "Gates one after the other, each times its factor."
-    return np.ascontiguousarray(np.stack([part * np.float32(f) for part, f in zip(np.split(matrix, len(factors), axis=-1), factors)]))
+    parts = np.split(matrix, len(factors), axis=-1)
+    return np.ascontiguousarray(np.stack([parts[place] * np.float32(factor) for place, factor in factors.items()]))
 
 # %% ../nbs/25_inference.ipynb #ba10448f
 def direction(
@@ -91,17 +93,19 @@ def _gru(gates, words, state, fresh, memory, bias): # (3, n, units) twice, (n, u
 
 # %% ../nbs/25_inference.ipynb #32be262a
 def _lstm(gates, words, state, fresh, memory, bias): # (4, n, units) twice, unused, (n, units) to be written, (n, units), unused
-    "One step of an LSTM; its memory is changed in place (gates: input, forget, candidate, output)."
+    "One step of an LSTM; its memory is changed in place (gates: input, forget, output, candidate)."
+    half = np.float32(0.5)
     gates += words
     np.tanh(gates, out=gates)
-    for k in (0, 1, 3):
-        gates[k] += 1
-        gates[k] *= np.float32(0.5)
-    memory *= gates[1]
-    gates[2] *= gates[0]
-    memory += gates[2]
+    doors, candidate = gates[:3], gates[3] # each of the three is (1 + tanh) / 2, and is halved where it has been used
+    doors += 1
+    memory *= doors[1]
+    candidate *= doors[0]
+    memory += candidate
+    memory *= half
     np.tanh(memory, out=fresh)
-    fresh *= gates[3]
+    fresh *= doors[2]
+    fresh *= half
 
 # %% ../nbs/25_inference.ipynb #4cebad45
 def _rnn(gates, words, state, fresh, memory, bias): # (1, n, units) twice, unused, (n, units) to be written, unused, unused
