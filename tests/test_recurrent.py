@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from disaster_nbdev import recurrent
 from disaster_nbdev.data import load, project_root
-from disaster_nbdev.model import bucketed, predict
+from disaster_nbdev.model import AT_ONCE, bucketed, build, predict
 from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
 
 
@@ -39,6 +39,21 @@ def test_an_epoch_ends_where_keras_own_loop_ends(sample, settings, monkeypatch):
     np.testing.assert_allclose(fused, unfused, atol=2e-4)
     np.testing.assert_allclose(quick.loss, slow.loss, atol=1e-4)
     assert np.ptp(fused) > 1e-3  # it has learned to tell tweets apart, so agreement means something
+
+
+@pytest.mark.parametrize("settings, shared", [({"cell": "gru"}, True), ({"cell": "lstm", "recurrent_dropout": 0.2}, True), ({"cell": "gru", "finetune": True}, False)],
+                         ids=["frozen", "recurrent dropout", "learning"])
+def test_frozen_vectors_arrive_with_their_distinct_words(sample, settings, shared, monkeypatch):
+    seen, projected = [], recurrent._projected
+    monkeypatch.setattr(recurrent, "_projected", lambda sequences, *others: seen.append(hasattr(sequences, "distinct")) or projected(sequences, *others))
+    trained(sample, **settings)
+    assert tf.config.list_physical_devices("GPU") or set(seen) == {shared}, "without the mark training is slower, and nothing else would tell"
+
+
+def test_only_quick_networks_take_several_steps_at_once():
+    matrix = np.ones((9, 3), "float32")
+    assert build(RunConfig(), matrix).steps_per_execution == AT_ONCE > 1
+    assert build(RunConfig(fused=False), matrix).steps_per_execution == build(RunConfig(pooling="mean"), 3).steps_per_execution == 1
 
 
 def test_a_saved_quick_network_is_loaded_and_continued_with_either_loop(sample, tmp_path):
