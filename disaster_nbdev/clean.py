@@ -31,7 +31,7 @@ def clean_study(
     return text.lower().strip()
 
 # %% ../nbs/10_clean.ipynb #4ac76e70
-BLOCK = 1024 # texts in a block
+BLOCK = 128 # texts in a block: what they are split into stays in the core's own memory
 BETWEEN = "\x1e" # the record separator: white space to every step
 GONE = bytes(code for code in range(128) if not chr(code).isspace() and not chr(code).isalpha())
 LOWER = bytes.maketrans(bytes(range(65, 91)), bytes(range(97, 123)))
