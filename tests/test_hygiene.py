@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from disaster_nbdev.notebooks import MACHINE_PATH, faults, project_notebooks
 
-NOTEBOOKS = sorted((ROOT/"nbs").glob("*.ipynb"))
+NOTEBOOKS = project_notebooks(ROOT/"nbs")
 MODULES = {path.stem.split("_", 1)[1]: int(path.stem[:2]) for path in NOTEBOOKS if path.stem[:2].isdigit()}
-TEMPLATES = [path for path in NOTEBOOKS if not path.stem[:2].isdigit()]
 PUBLISHED = ROOT/"reports"/"kaggle"
-MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home/\w+|Users/\w+|tmp|work)/")
 
 
 def source(cell: dict) -> str:
@@ -41,20 +40,9 @@ def test_a_module_imports_only_from_its_own_decade_or_lower_ones(name):
         assert MODULES[other]//10 <= MODULES[name]//10, f"{name} imports {other}"
 
 
-@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
-def test_a_template_has_parameters_and_no_logic(path):
-    cells = code_cells(path)
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    assert len(tagged) == 1
-    for line in source(tagged[0]).strip().splitlines():
-        assert re.fullmatch(r"\w+: \w+ = .+# .+", line), f"a parameter is an annotated literal with a comment: {line}"
-    for cell in cells: assert not re.search(r"^\s*(def|class) |#\s*\|\s*export", source(cell), re.M)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_stores_no_outputs_and_no_machine(path):
-    for cell in code_cells(path): assert not cell["outputs"] and cell["execution_count"] is None
-    assert not MACHINE_PATH.search(path.read_text(encoding="utf-8"))
+def test_a_notebook_is_fit_for_git(path):
+    assert faults(path) == [], "tests/check_notebooks.py says the same"
 
 
 def test_training_parameters_are_the_fields_of_the_configuration():
