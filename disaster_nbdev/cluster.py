@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['CODE', 'LIBRARIES', 'WAIT', 'ADDRESS', 'DEAF', 'ALLOWED_FAILURES', 'modules_sha256', 'software', 'check_software',
-           'check_address', 'connected', 'same', 'hand_over', 'lost']
+           'check_address', 'installed', 'connected', 'same', 'hand_over', 'lost']
 
 # %% ../nbs/03_cluster.ipynb #fd0c325f
 import hashlib, importlib.metadata, logging, os, platform, re, uuid, warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import disaster_nbdev
@@ -71,6 +72,11 @@ def _dask(): # the module `distributed`
     warnings.filterwarnings("ignore", module=r"distributed\b")
     warnings.filterwarnings("ignore", message="Sending large graph")
     return distributed
+
+# %% ../nbs/03_cluster.ipynb #6e2bad98
+def installed() -> bool:
+    "Return whether the extra `cluster` is installed."
+    return all(find_spec(name) is not None for name in ("dask", "distributed"))
 
 # %% ../nbs/03_cluster.ipynb #34a055a3
 DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" # run by the processes of `local`: Ctrl-C is for the one that they belong to

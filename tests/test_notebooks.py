@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 
 import nbformat
 import pytest
@@ -153,6 +154,38 @@ def test_jupyterlab_saves_an_opened_notebook_as_it_was(tmp_path):
     model["content"]["cells"][-1]["outputs"] = [new_output("stream", text="kept")]
     manager.save(model, "train.ipynb")
     assert "kept" in (tmp_path/"train.ipynb").read_text(), "what was computed is there when the notebook is opened again"
+
+
+# Extras
+
+HIDE = """
+import os, sys
+from importlib.machinery import PathFinder
+
+class Hide(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in os.environ["HIDDEN"].split() else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hide
+"""
+EXTRAS = {"cluster": "dask distributed", "encoder": "keras_hub", "tune": "optuna", "bench": "torch jax"} # extra -> modules that it brings
+
+
+@pytest.mark.parametrize("extra, notebooks", [("cluster", ["03_cluster", "47_remote"]), ("encoder", ["13_encoder", "22_baseline"]), ("tune", ["24_tuning"]),
+                                              ("bench", ["29_contestants", "48_benchmark"])], ids=EXTRAS)
+def test_without_an_extra_its_notebooks_still_pass(extra, notebooks, tmp_path):
+    (tmp_path/"sitecustomize.py").write_text(HIDE)
+    for name in notebooks:
+        answer = run("nbdev_test", "--path", f"nbs/{name}.ipynb", "--n_workers", "0", HIDDEN=EXTRAS[extra], PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+        assert answer.returncode == 0, answer.stderr[-2000:]
+
+
+@pytest.mark.parametrize("extra", ["cluster", "encoder", "tune"])
+def test_an_extra_is_installed(extra):
+    """Without it the notebooks leave cells out and say nothing: here it is said."""
+    missing = [name for name in EXTRAS[extra].split() if find_spec(name) is None]
+    if missing: pytest.skip(f"the extra `{extra}` is not installed, so the notebooks' cells on it are left out")
 
 
 # Merging
