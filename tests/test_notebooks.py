@@ -169,11 +169,10 @@ class Hide(PathFinder):
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Hide
 """
-EXTRAS = {"cluster": "dask distributed", "encoder": "keras_hub", "tune": "optuna", "bench": "torch jax"} # extra -> modules that it brings
+EXTRAS = {"cluster": "dask distributed", "encoder": "keras_hub", "tune": "optuna"} # extra -> modules that it brings
 
 
-@pytest.mark.parametrize("extra, notebooks", [("cluster", ["03_cluster", "47_remote"]), ("encoder", ["13_encoder", "22_baseline"]), ("tune", ["24_tuning"]),
-                                              ("bench", ["29_contestants", "48_benchmark"])], ids=EXTRAS)
+@pytest.mark.parametrize("extra, notebooks", [("cluster", ["03_cluster", "47_remote"]), ("encoder", ["13_encoder", "22_baseline"]), ("tune", ["24_tuning"])], ids=EXTRAS)
 def test_without_an_extra_its_notebooks_still_pass(extra, notebooks, tmp_path):
     (tmp_path/"sitecustomize.py").write_text(HIDE)
     for name in notebooks:
@@ -181,7 +180,7 @@ def test_without_an_extra_its_notebooks_still_pass(extra, notebooks, tmp_path):
         assert answer.returncode == 0, answer.stderr[-2000:]
 
 
-@pytest.mark.parametrize("extra", ["cluster", "encoder", "tune"])
+@pytest.mark.parametrize("extra", EXTRAS)
 def test_an_extra_is_installed(extra):
     """Without it the notebooks leave cells out and say nothing: here it is said."""
     missing = [name for name in EXTRAS[extra].split() if find_spec(name) is None]
