@@ -1,5 +1,6 @@
 """What the tests share: the data they may use, a small report of the sample, and a strict mode in which nothing is skipped."""
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,7 +24,21 @@ def pytest_runtest_makereport(item, call):
 
 def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run a command of this environment and keep what it says."""
-    return subprocess.run(words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
+    return subprocess.run(words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=1800)
+
+
+def copy_project(folder: Path, *notebooks: str) -> Path:
+    """Copy the project without its reports into a folder, with all its notebooks or with those named."""
+    from disaster_nbdev.notebooks import project_notebooks
+    for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md", "Makefile", ".gitignore", ".gitattributes", ".gitconfig"):
+        shutil.copy(ROOT/name, folder)
+    for name in ("disaster_nbdev", "tests", "data/sample"):
+        shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder/"nbs").mkdir()
+    shutil.copy(ROOT/"nbs"/"recipes.yaml", folder/"nbs")
+    for path in project_notebooks(ROOT/"nbs"):
+        if not notebooks or path.stem in notebooks: shutil.copy(path, folder/"nbs")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -10,25 +10,12 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
-from conftest import ROOT, run
+from conftest import ROOT, copy_project, run
 from disaster_nbdev.notebooks import KERNEL, before_saving, clean_file, faults, parse, project_notebooks, stored
 
 LAB = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
        "language_info": {"codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "name": "python", "version": "3.13.0"},
        "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {"a": {}}, "version_major": 2}}}
-
-
-def project(folder, *notebooks):
-    """Copy what exporting, cleaning and checking need into a folder."""
-    for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md", "Makefile", ".gitignore", ".gitattributes", ".gitconfig"):
-        shutil.copy(ROOT/name, folder)
-    shutil.copytree(ROOT/"disaster_nbdev", folder/"disaster_nbdev", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder/"nbs").mkdir()
-    (folder/"tests").mkdir()
-    shutil.copy(ROOT/"tests"/"check_notebooks.py", folder/"tests")
-    for path in project_notebooks(ROOT/"nbs"):
-        if not notebooks or path.stem in notebooks: shutil.copy(path, folder/"nbs")
-    return folder
 
 
 def check(folder, *words):
@@ -53,7 +40,7 @@ def run_all_and_save(path, minor=5):
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
     """A whole copy of the notebooks and of the package, outside of git."""
-    return project(tmp_path_factory.mktemp("project"))
+    return copy_project(tmp_path_factory.mktemp("project"))
 
 
 def test_run_all_and_save_is_found_and_one_command_brings_every_notebook_back(copied):
@@ -193,7 +180,7 @@ def test_an_extra_is_installed(extra):
 def repository(tmp_path):
     """A git repository with two notebooks, in which `make hooks` has been run."""
     if not shutil.which("git"): pytest.skip("git is not installed")
-    folder = project(tmp_path, "05_notebooks", "explore")
+    folder = copy_project(tmp_path, "05_notebooks", "explore")
     for words in (["init", "-q", "-b", "main"], ["config", "user.email", "a@example.org"], ["config", "user.name", "A"], ["add", "-A"], ["commit", "-qm", "start"]):
         assert git(folder, *words).returncode == 0
     hooks(folder)
