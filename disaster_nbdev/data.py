@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COLUMNS', 'KAGGLE_TRAIN_SHA256', 'SPLITS', 'UserError', 'one_of', 'given_parameters', 'check_parameters',
            'project_root', 'resolve', 'find', 'read_text', 'read_rows', 'read_table', 'read_tweets', 'Dataset',
-           'fingerprint', 'load', 'split', 'download_kaggle']
+           'fingerprint', 'load', 'split', 'parts', 'download_kaggle']
 
 # %% ../nbs/00_data.ipynb #711448b4
 import ast, csv, hashlib, io, os, shutil, tempfile
@@ -246,6 +246,15 @@ def split(
     rule = SPLITS[one_of("split", name, SPLITS)]
     if train["target"].value_counts().min() < 5: raise UserError("At least five rows of each label are needed to split the data.")
     return rule(train)
+
+# %% ../nbs/00_data.ipynb #235d2ec0
+def parts(
+    dataset: Dataset,
+    split_name: str = "study", # a key of `SPLITS`
+) -> dict[str, pd.DataFrame]: # train, validation, test: the rows, labels in the first two
+    "Cut a data set into the parts of one training; raises `UserError` as `split` does."
+    train, validation = split(dataset.train, split_name)
+    return {"train": train, "validation": validation, "test": dataset.test}
 
 # %% ../nbs/00_data.ipynb #3d39b7fc
 def _kaggle_files() -> Path: # folder with the competition's files

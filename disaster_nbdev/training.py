@@ -18,7 +18,7 @@ import pandas as pd
 
 from . import clean as cleaning_module
 from . import embedding as embedding_module
-from .data import SPLITS, Dataset, UserError, check_parameters, one_of, resolve, split
+from .data import SPLITS, Dataset, UserError, check_parameters, one_of, parts, resolve
 from .files import whole_folder
 from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build, keras
 from .reader import Reader, cleaned_texts, keywords_of, opened_reader, run_files, save_reader, unusable
@@ -162,8 +162,7 @@ def prepare(
     dataset: Dataset,
 ) -> Prepared:
     "Split, clean, number the words, read their vectors, encode."
-    part, validation = split(dataset.train, config.split)
-    return prepared_frames(config, {"train": part, "validation": validation, "test": dataset.test})
+    return prepared_frames(config, parts(dataset, config.split))
 
 # %% ../nbs/21_training.ipynb #b8d84864
 def coverage(prepared: Prepared) -> dict[str, float]: # distinct, running: fractions of 1; empty for an encoder, which knows every piece
