@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['SHORT', 'FEW', 'BYTES', 'UTF_16', 'WORKBOOK', 'MARKS', 'CAUSES', 'SEPARATORS', 'SPACE', 'NAMED', 'ROW', 'LONGEST',
            'named', 'distinct', 'absent', 'unpacking', 'no_table', 'opened', 'strict_rows', 'plain_end', 'faulty',
-           'Layout', 'header_row', 'layout_of', 'as_strings', 'arrow_table', 'strict_table', 'csv_tables']
+           'Layout', 'header_row', 'quoting', 'layout_of', 'as_strings', 'arrow_table', 'strict_table', 'csv_tables']
 
 # %% ../nbs/07_csvfile.ipynb #cab9ed57
 import csv, gzip, io, re, sys, zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -49,7 +49,7 @@ def absent(
     "The sentence for a table without a column that is needed."
     missing = [name for name in wanted if name not in names]
     near = [name for name in names for other in missing if name.strip().casefold() == other.strip().casefold()]
-    if near: hint = f" The name {named(near[0])!r} differs in capitals or spaces: give the name as it stands there, or correct the header."
+    if near: hint = f" The name '{near[0][:SHORT]}' differs in capitals or spaces: give the name as it stands there, or correct the header."
     elif names and names[0].lstrip().startswith("{"): hint = " This looks like JSON lines: name the file .jsonl, or give --format jsonl."
     elif any(name.strip().lstrip("-").isdigit() or len(name) > SHORT for name in names): hint = " The first row seems to hold data: put a row with the names of the columns above it."
     return UserError(f"{source} has no column {named(*missing)}; it has {named(*names)}{said}.{hint}")
@@ -71,7 +71,7 @@ MARKS = {b"PK\x03\x04": WORKBOOK, b"\xd0\xcf\x11\xe0": WORKBOOK, b"\xff\xfe": UT
 
 def no_table(start: bytes) -> str | None: # start: the first bytes of a file
     "What a file is that holds no text in UTF-8, if its first bytes say so."
-    if start and start.count(0) > len(start) // 4: return "UTF-16 without the mark of it" + UTF_16[6:]
+    if start and start.count(0) > len(start) // 4: return "UTF-16 without a byte order mark; save it as UTF-8"
     return next((what for mark, what in MARKS.items() if start.startswith(mark)), None)
 
 def opened(
@@ -102,6 +102,7 @@ def strict_rows(
     data: bytes,
     separator: str, # of the columns
     line_end: bytes, # the last byte of a row: line feed or carriage return
+    quotes: bool = True, # whether quotation marks enclose fields
 ) -> Iterator[tuple[list[str], int]]: # fields, with a character for each byte; the place behind the row
     "Rows by Python's strict reader; raises `csv.Error`."
     place = 0
@@ -112,7 +113,7 @@ def strict_rows(
             place = found + 1 if found >= 0 else len(data)
             yield data[start:place].decode("latin-1")
     csv.field_size_limit(2**31 - 1)
-    for row in csv.reader(lines(), delimiter=separator, strict=True):
+    for row in csv.reader(lines(), delimiter=separator, strict=True, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE):
         if line_end == b"\n" and (data[:place].endswith(b"\r") or data[place - 3:place] == b"\r\r\n"): raise csv.Error("new-line")
         yield row, place
 
@@ -120,9 +121,11 @@ def strict_rows(
 def plain_end(
     data: bytes, # whole lines, from the start of a row
     separator: str, # of the columns
+    quotes: bool = True, # whether quotation marks enclose fields
 ) -> int: # the place behind the last whole row; 0: there is none, or only the strict reader can tell
     "Where rows end, if every quotation mark and line end stands where the standard wants it."
     if data.count(b"\r") > data.count(b"\r\n") or b"\0" in data or data.startswith(b"\xef\xbb\xbf"): return 0 # a mark that Arrow would drop
+    if not quotes: return data.rfind(b"\n") + 1
     codes = np.frombuffer(data, "uint8")
     marks, end, before = np.flatnonzero(codes == ord('"')), len(data), 1
     while before % 2 and end > 0: # a line that ends inside quotation marks ends no row
@@ -158,6 +161,7 @@ class Layout:
     separator: str
     line_end: bytes # the last byte of a row
     start: int # place behind the header
+    quotes: bool = True # whether quotation marks enclose fields
 
     @property
     def said(self) -> str: return "" if self.separator == "," else f" (separated by {SEPARATORS[self.separator]})"
@@ -174,6 +178,17 @@ def header_row(
         return Layout([name.encode("latin-1").decode("utf-8") for name in names], separator, line_end, start + size)
     except UnicodeDecodeError: raise UserError(f"{source} is not UTF-8: row 1. Save it again as UTF-8.") from None
     except csv.Error as error: raise faulty(source, 1, error, separator) from None
+
+# %% ../nbs/07_csvfile.ipynb #2d2beb16
+def quoting(
+    data: bytes, start: int, # the start of a file with tabs between the columns; its header begins there
+    line_end: bytes, # the last byte of a row
+) -> bool:
+    "Whether quotation marks enclose fields."
+    lines = data[start:data.rfind(line_end) + 1] if len(data) >= BYTES else data[start:]
+    if b'"' not in lines or b'""' in lines: return True
+    try: return not any('"' in field for fields, _ in strict_rows(lines, "\t", line_end) for field in fields)
+    except csv.Error as error: return "new-line" in str(error) or "end of data" in str(error) and len(data) >= BYTES
 
 # %% ../nbs/07_csvfile.ipynb #28b4365d
 def layout_of(
@@ -199,7 +214,7 @@ def layout_of(
     if "\0" in "".join(likely.names): raise UserError(f"{source} holds NUL bytes (row 1): it is not a text file.")
     if not found: raise absent(source, likely.names, wanted, likely.said)
     distinct(found.names, source)
-    return found
+    return replace(found, quotes=found.separator != "\t" or quoting(data, start, line_end))
 
 # %% ../nbs/07_csvfile.ipynb #3f57d5cd
 def as_strings(
@@ -223,7 +238,7 @@ def arrow_table(data: bytes, layout: Layout) -> pa.Table: # columns of bytes
     "What Arrow makes of plain rows; raises `pa.ArrowInvalid` for a row that does not fit the header."
     import pyarrow.csv as arrow
     return arrow.read_csv(pa.py_buffer(data), arrow.ReadOptions(column_names=layout.names, block_size=len(data) + 1, use_threads=False),
-        arrow.ParseOptions(delimiter=layout.separator, newlines_in_values=True),
+        arrow.ParseOptions(delimiter=layout.separator, newlines_in_values=True, quote_char='"' if layout.quotes else False),
         arrow.ConvertOptions(column_types={name: pa.binary() for name in layout.names}, strings_can_be_null=False, check_utf8=False))
 
 def strict_table(
@@ -235,7 +250,7 @@ def strict_table(
     "What the strict reader makes of rows; raises `UserError` for one that is faulty or does not fit the header."
     rows, place, width = [], 0, len(layout.names)
     try:
-        for fields, place in strict_rows(data, layout.separator, layout.line_end):
+        for fields, place in strict_rows(data, layout.separator, layout.line_end, layout.quotes):
             here = f"{source}, row {row + len(rows)}"
             if fields and len(fields) != width: raise UserError(f"{here}: {len(fields)} fields, but the header has {width}{layout.said}.")
             if any("\0" in field for field in fields): raise UserError(f"{source} holds NUL bytes (row {row + len(rows)}): it is not a text file.")
@@ -259,7 +274,7 @@ def csv_tables(
         held, ended = held + more, not more
         if ended and held and held[-1:] not in b"\r\n": held += layout.line_end
         lines = held[:held.rfind(layout.line_end) + 1] if not ended else held
-        table, end = None, plain_end(lines, layout.separator) if layout.line_end == b"\n" else 0
+        table, end = None, plain_end(lines, layout.separator, layout.quotes) if layout.line_end == b"\n" else 0
         if end:
             try: table = arrow_table(lines[:end], layout)
             except pa.ArrowInvalid: pass # the strict reader says which row it is

@@ -354,7 +354,7 @@ def with_texts(
 ) -> Rows | Lines:
     "The chunk without rows that hold no text, where they are to be left out; else raises `UserError` for the first of them, since nothing can be said of no text."
     places = chunk.lacking(job.text_column)
-    if places and not job.skip: raise UserError(f"{chunk.where(places[0])}: there is no text in {named(job.text_column)}: add it, or leave such rows out with --skip-without-text.")
+    if places and not job.skip: raise UserError(f"{chunk.where(places[0])}: no text in {named(job.text_column)} (absent, empty or blank): add it, or leave such rows out with --skip-without-text.")
     progress.skipped += len(places)
     return chunk.without(places) if places else chunk
 
