@@ -161,18 +161,21 @@ def tell(
 @click.argument("source", metavar="FILE")
 @click.option("--run", "name", default="gru-glove", show_default=True, metavar="RUN", help="Name or folder of a saved run.")
 @click.option("--output", "target", default="-", metavar="FILE", help="File to write, its form by its ending as for FILE; else standard output.")
-@click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column that holds the tweets.")
+@click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column that holds the tweets; data.text is the field text inside the field data of JSON lines and Parquet.")
 @click.option("--keyword-column", default="keyword", show_default=True, metavar="NAME", help="Column that holds their keywords, where it is there and the run uses them.")
 @click.option("--operating-point", "point", default="balanced", show_default=True, metavar="POINT", help="When the label is 1: balanced (above 0.5), recall-0.90 or recall-0.95 (the run's own "
               "thresholds), or a threshold from 0 to 1 on the probability as the network gives it.")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Form of standard input and output.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Form of standard input and output, and of a file whose ending names none.")
+@click.option("--skip-without-text", is_flag=True, help="Leave out rows without a text, and say how many, instead of refusing the file.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes of this machine; else one for each core.")
 @click.option("--cluster", metavar="ADDRESS", help="Let a Dask cluster do the work: tcp://host:port of a scheduler, or local (extra `cluster`).")
 def score(source, name, target, **options):
-    """Score the tweets of FILE: CSV, JSON lines (.jsonl, .ndjson; both also .gz) or Parquet, or - for standard input.
+    """Score the tweets of FILE: CSV (.csv, .tsv), JSON lines (.jsonl, .ndjson, .json; all also .gz) or Parquet, or - for standard input.
 
     Every column and row is kept, in order, and three columns are added: the probability of a real disaster (tempered, where the run knows its temperature, so that it can be taken at its word), the label at the operating point (decided on
-    the probability as the network gives it), and the priority: high, medium or low. A run that was stopped goes on where it was when the same command is given again."""
+    the probability as the network gives it), and the priority: high, medium or low. A run that was stopped goes on where it was when the same command is given again.
+
+    A run reads the first 100 words of a text that it knows, or the first 96 word pieces where it is built on an encoder; how many texts were longer is said at the end. A row without a text is refused, since nothing can be said of it."""
     from disaster_nbdev.scoring import find_run, score_file
     folder, started = find_run(name), time.monotonic()
     if folder.parent.name == "sample": tell("Note: this run was trained on the invented sample tweets.")
@@ -180,6 +183,8 @@ def score(source, name, target, **options):
     except KeyboardInterrupt: sys.exit(130) # as a shell counts it
     seconds = time.monotonic() - started
     tell(f"{done.rows:,} tweets scored with {folder.name} in {seconds:,.1f} s ({(done.rows - done.kept) / seconds:,.0f} a second).")
+    if done.skipped: tell(f"{done.skipped:,} rows without a text were left out.")
+    if done.cut: tell(f"{done.cut:,} {'texts' if done.cut > 1 else 'text'}{' of those scored now' if done.kept else ''} went on after what the run reads ({done.reach}): the rest was not read.")
 
 # %% ../nbs/60_cli.ipynb #a71260d9
 @main.command()

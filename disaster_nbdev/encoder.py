@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'SEQ_LEN', 'LONGEST_PIECE', 'BATCH_TOKENS', 'LIMIT', 'GLOVE_SIZE', 'Source', 'installed', 'preset',
-           'backbone', 'inputs', 'sequence', 'tokenizer', 'tidy', 'token_ids', 'States', 'cache_file', 'token_states',
-           'sentence_vectors', 'principal', 'static_matrix']
+           'backbone', 'inputs', 'sequence', 'tokenizer', 'tidy', 'token_ids', 'cut', 'States', 'cache_file',
+           'token_states', 'sentence_vectors', 'principal', 'static_matrix']
 
 # %% ../nbs/13_encoder.ipynb #21992964
 import functools, hashlib, importlib.metadata, importlib.util, os, re, warnings
@@ -161,6 +161,15 @@ def token_ids(
     out = np.full((len(rows), max(map(len, rows), default=2)), tokenizer(name).pad_token_id or 0, dtype="int32")
     for row, ids in zip(out, rows): row[:len(ids)] = ids
     return out
+
+# %% ../nbs/13_encoder.ipynb #e2d2ddbb
+def cut(
+    name: str, # a key of `ENCODERS`, hf://..., or a folder
+    texts: Iterable[str], # as `tidy` makes them
+) -> int:
+    "How many texts have more tokens than an encoder is given, so that their end is not read."
+    long = [_readable(text, SEQ_LEN) for text in texts if len(text) > SEQ_LEN - 2] # a token has at least one character
+    return sum(len(row) > SEQ_LEN - 2 for row in tokenizer(name)(long)) if long else 0
 
 # %% ../nbs/13_encoder.ipynb #713b2c12
 @dataclass(frozen=True)

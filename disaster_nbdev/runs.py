@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FILES', 'NEEDED', 'report_folder', 'models_folder', 'used_entries', 'run_code', 'made_by', 'prediction_table',
-           'split_metrics', 'to_json', 'write_folder', 'operating_of', 'write_record', 'Record', 'read_record',
-           'read_records', 'source_name', 'start', 'predict_all', 'vector_file', 'write_network', 'started_from',
-           'weights', 'baseline_config', 'write_baseline', 'crossfit_config', 'crossfit_name', 'out_of_fold_tables',
-           'write_crossfit', 'code_changes', 'why_stale']
+           'split_metrics', 'to_json', 'write_folder', 'operating_of', 'write_record', 'read_predictions', 'Record',
+           'read_record', 'read_records', 'source_name', 'start', 'predict_all', 'vector_file', 'write_network',
+           'started_from', 'weights', 'baseline_config', 'write_baseline', 'crossfit_config', 'crossfit_name',
+           'out_of_fold_tables', 'write_crossfit', 'code_changes', 'why_stale']
 
 # %% ../nbs/40_runs.ipynb #bf6287e4
 import dataclasses, json, math, os
@@ -141,6 +141,15 @@ def write_record(
     if history is not None: files["history.csv"] = _csv(history)
     return Record(name, write_folder(report/"runs"/name, {**files, "run.json": to_json(run)}), run)
 
+# %% ../nbs/40_runs.ipynb #7c87ee47
+def read_predictions(
+    path: Path, # what `prediction_table` gave, or a table like it
+    data: dict, # what a record says of its data
+) -> pd.DataFrame: # the same; ids as the data have them
+    "Read predictions back; an id that is text, such as 007 or NA, stays text."
+    if data.get("ids") != "text": return pd.read_csv(path)
+    return pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False, na_values={"probability": [""]})
+
 # %% ../nbs/40_runs.ipynb #c7594cbc
 @dataclass(frozen=True)
 class Record:
@@ -156,7 +165,7 @@ class Record:
 
     def predictions(self, part: str) -> pd.DataFrame: # part: train | validation | test
         "id, probability, label and, where labelled, target."
-        return pd.read_csv(self.folder/f"predictions_{part}.csv")
+        return read_predictions(self.folder/f"predictions_{part}.csv", self.run["data"])
 
 # %% ../nbs/40_runs.ipynb #b1b01734
 FILES = ("predictions_train.csv", "predictions_validation.csv", "predictions_test.csv", "submission.csv") # beside run.json

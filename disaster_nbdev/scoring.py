@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DATASETS', 'Predictor', 'AT_ONCE', 'HELD', 'ADDED', 'find_run', 'Packed', 'packed', 'reads_words', 'opened_run',
-           'score_texts', 'score', 'Decision', 'decision', 'facts_of', 'decided', 'Here', 'Unfinished', 'working',
-           'processes', 'score_there', 'crew', 'in_order', 'Job', 'check_columns', 'fitting', 'scoring_code', 'note_of',
-           'changed', 'locked', 'settled', 'Parts', 'Progress', 'scored_parts', 'score_stream', 'score_parts',
-           'score_kept', 'job_of', 'score_file']
+           'score_texts', 'score_counted', 'reach', 'score', 'Decision', 'decision', 'facts_of', 'decided', 'Here',
+           'Unfinished', 'working', 'processes', 'score_there', 'crew', 'in_order', 'Job', 'missing', 'check_columns',
+           'with_texts', 'check_fields', 'fitting', 'scoring_code', 'note_of', 'changed', 'locked', 'settled', 'Parts',
+           'Progress', 'scored_parts', 'score_stream', 'score_parts', 'score_kept', 'job_of', 'score_file']
 
 # %% ../nbs/50_scoring.ipynb #4707ca8d
 import contextlib, fcntl, hashlib, json, os, shutil, signal, sys, tempfile, threading, time
@@ -25,9 +25,11 @@ import pandas as pd
 from .cluster import check_software, connected, hand_over, lost, software
 from .data import UserError, project_root, resolve
 from .files import beside
+from .csvfile import absent, named
 from .provenance import code_hash
-from .reader import Reader, keyword_words, opened_reader, run_files, unusable, word_inputs
-from .tables import Form, Lines, Rows, chunk_bytes, chunks, form_of, head_bytes, join_parts, named
+from .reader import CUT, Reader, keyword_words, opened_reader, run_files, unusable, word_inputs
+from .tables import KINDS, ONLY_READ, Form, Lines, Rows, chunk_bytes, chunks, form_of, head_bytes, join_parts, line_writer, way_to
+from .vocabulary import MAX_SEQ_LEN
 
 # %% ../nbs/50_scoring.ipynb #635264b9
 DATASETS = ("kaggle", "custom", "sample") # where a run is looked for, in this order
@@ -133,6 +135,21 @@ def score_texts(
         try: run = HELD.get(run) or _packed_once(run, (Path(run)/"model.keras").stat().st_mtime_ns)
         except OSError: raise unusable(run) from None
     return opened_run(run)(texts, keywords)
+
+# %% ../nbs/50_scoring.ipynb #914be456
+def score_counted(
+    run: str | Packed, texts: list[str], keywords: list[str | None], # as for `score_texts`
+) -> tuple[np.ndarray, int]: # float32 (n,); how many texts are longer than the run reads
+    "`score_texts`, and how many texts it did not read to their end."
+    counts = []
+    token = CUT.set(counts)
+    try: return score_texts(run, texts, keywords), sum(counts)
+    finally: CUT.reset(token)
+
+def reach(run: Packed) -> str: # such as: 100 known words
+    "How much of a text a run reads."
+    from disaster_nbdev.encoder import SEQ_LEN
+    return f"{MAX_SEQ_LEN} known words" if reads_words(run) else f"{SEQ_LEN} word pieces"
 
 # %% ../nbs/50_scoring.ipynb #68403425
 def score(
@@ -247,11 +264,11 @@ def processes(
 def score_there(
     mine: dict[str, str], # what `software` gives where the work comes from
     run: Packed, texts: list[str], keywords: list[str | None], # as for `score_texts`
-) -> np.ndarray: # float32 (n,)
-    "`score_texts` on a worker of a cluster; raises `UserError` on one that runs other software."
+) -> tuple[np.ndarray, int]: # as of `score_counted`
+    "`score_counted` on a worker of a cluster; raises `UserError` on one that runs other software."
     from distributed import get_worker
     check_software(software(), get_worker().address, mine)
-    return score_texts(run, texts, keywords)
+    return score_counted(run, texts, keywords)
 
 # %% ../nbs/50_scoring.ipynb #3d1ed6c7
 @contextlib.contextmanager
@@ -264,10 +281,10 @@ def crew(
     "Whoever scores the chunks; raises `UserError` for a cluster that does not answer."
     if cluster:
         with connected(cluster, workers) as client: yield partial(client.submit, score_there, software(), hand_over(client, run)), 2 * len(client.nthreads()) + 2
-    elif not several or workers == 1 or not reads_words(run): yield partial(Here().submit, score_texts, run), 1 # an encoder uses all cores by itself
+    elif not several or workers == 1 or not reads_words(run): yield partial(Here().submit, score_counted, run), 1 # an encoder uses all cores by itself
     else:
         workers = workers or os.cpu_count() or 1
-        with processes(workers, run) as pool: yield partial(pool.submit, score_texts, run.digest), workers + 2
+        with processes(workers, run) as pool: yield partial(pool.submit, score_counted, run.digest), workers + 2
 
 # %% ../nbs/50_scoring.ipynb #0674bfc3
 def in_order(
@@ -297,39 +314,69 @@ class Job:
     form: Form # of the source
     text_column: str = "text"
     keyword_column: str = "keyword" # read where it is there and the run uses it
+    skip: bool = False # whether rows without text are left out
 
     def columns(self, chunk: Rows | Lines) -> tuple[list[str], list[str | None]]: # texts, keywords
         "What the network reads of a chunk."
         texts, used = chunk.texts(self.text_column), json.loads(self.run.files["config.json"])
         wanted = used.get("use_keyword") or used.get("keyword_branch")
-        return texts, chunk.texts(self.keyword_column) if wanted and self.keyword_column in chunk.names else [None] * len(texts)
+        return texts, chunk.texts(self.keyword_column) if wanted and chunk.column(self.keyword_column) is not None else [None] * len(texts)
 
 # %% ../nbs/50_scoring.ipynb #c7753c69
+def missing(
+    job: Job,
+    chunk: Rows | Lines, # the first of the file
+    name: str, # of a column that is not there
+) -> UserError: # to be raised
+    "The sentence for a table without a column that was asked for; it says where the same name lies deeper."
+    example = chunk.records[0] if isinstance(chunk, Lines) else next(iter(chunk.table.slice(0, 1).to_pylist()), {})
+    way, listed = way_to(example, name), next((field for field, value in example.items() if isinstance(value, list) and value and isinstance(value[0], dict)), "")
+    hint = f" There is a field {way}: name it." if way else ""
+    if listed and not way: hint = f" The field {named(listed)} holds a list. Write a line for each tweet: " + line_writer(f"(tweet for page in map(json.loads, sys.stdin) for tweet in page[{listed!r}])", job.source)
+    return absent(job.source, chunk.names, [name], hint=hint)
+
 def check_columns(
     job: Job,
     chunk: Rows | Lines, # the first of the file
 ) -> None:
-    "Raises `UserError` for a table without the column of the tweets, or with a column that scoring adds."
+    "Raises `UserError` for a table without a column that was asked for, or with a column that scoring adds, or that its output cannot hold."
     names, taken = chunk.names, [name for name in ADDED if name in chunk.names]
-    other = next((name for mark, name in ((";", "semicolons"), ("\t", "tabs")) if len(names) == 1 and mark in names[0]), "")
-    hint = f" It seems to be separated by {other}; save it with commas." if other else ""
-    missing = job.text_column not in names and not (isinstance(chunk, Lines) and not len(chunk))
-    if missing: raise UserError(f"{job.source} has no column {named(job.text_column)}; it has {named(*names)}.{hint}")
+    asked = [job.text_column, *([job.keyword_column] if job.keyword_column != "keyword" else [])]
+    for name in asked if isinstance(chunk, Rows) or len(chunk) else []:
+        if chunk.column(name) is None: raise missing(job, chunk, name)
     if taken: raise UserError(f"{job.source} has a column {taken[0]} already; rename it, since scoring adds one.")
+    if len(set(names)) < len(names) and job.into.kind != "csv": raise UserError(f"{job.source} has several columns without a name, which only CSV can hold: write CSV, or give them names.")
 
 # %% ../nbs/50_scoring.ipynb #05383dbe
+def with_texts(
+    job: Job,
+    chunk: Rows | Lines,
+    progress: "Progress",
+) -> Rows | Lines:
+    "The chunk without rows that hold no text, where they are to be left out; else raises `UserError` for the first of them, since nothing can be said of no text."
+    places = chunk.lacking(job.text_column)
+    if places and not job.skip: raise UserError(f"{chunk.where(places[0])}: no text in {named(job.text_column)} (absent, empty or blank): add it, or leave such rows out with --skip-without-text.")
+    progress.skipped += len(places)
+    return chunk.without(places) if places else chunk
+
+def check_fields(
+    job: Job,
+    chunk: Rows | Lines,
+    names: list[str], # columns of the first chunk
+) -> None:
+    "Raises `UserError` for a field that only later lines have, where the output cannot hold it."
+    if isinstance(chunk, Rows): return
+    taken, new = [name for name in ADDED if name in chunk.names], [name for name in chunk.names if name not in names]
+    if taken: raise UserError(f"{job.source} has a field {taken[0]} already; rename it, since scoring adds one.")
+    if new and job.into.kind != "jsonl": raise UserError(f"{job.source}: the field {named(new[0])} comes in later lines only: write JSON lines instead.")
+
 def fitting(
     job: Job,
     chunk: Rows | Lines,
     names: list[str], # columns of the first chunk
 ) -> Rows | Lines:
-    "The chunk as its output needs it; raises `UserError` for a field that only later lines have."
-    if isinstance(chunk, Rows): return chunk
-    taken, new = [name for name in ADDED if name in chunk.names], [name for name in chunk.names if name not in names]
-    if taken: raise UserError(f"{job.source} has a field {taken[0]} already; rename it, since scoring adds one.")
-    if job.into.kind == "jsonl": return chunk
-    if new: raise UserError(f"{job.source}: the field {named(new[0])} comes in later lines only: write JSON lines instead.")
-    return chunk.rows(names)
+    "The chunk as its output needs it."
+    return chunk if isinstance(chunk, Rows) or job.into.kind == "jsonl" else chunk.rows(names)
 
 # %% ../nbs/50_scoring.ipynb #286257e1
 def scoring_code() -> str: # 64 hexadecimal digits
@@ -339,8 +386,9 @@ def scoring_code() -> str: # 64 hexadecimal digits
 def note_of(job: Job) -> dict:
     "What the parts of a job depend on."
     there = Path(job.source).stat() if job.source != "-" else None
-    return {"input": [str(Path(job.source).resolve()), there.st_size, there.st_mtime_ns] if there else None, "run": job.run.digest, "code": scoring_code(),
-            "options": [job.text_column, job.keyword_column, vars(job.how), vars(job.into), vars(job.form)]}
+    source = [str(Path(job.source).resolve()), there.st_size, there.st_mtime_ns] if there else None
+    options = [job.text_column, job.keyword_column, job.skip, vars(job.how), vars(job.into), vars(job.form)]
+    return {"input": source, "run": job.run.digest, "code": scoring_code(), "options": options}
 
 # %% ../nbs/50_scoring.ipynb #65980f3a
 def changed(old: dict, new: dict) -> str | None: # what differs, in words
@@ -426,6 +474,9 @@ class Progress:
     told: float = field(default_factory=time.monotonic)
     kept: int = 0 # tweets that an earlier run had done
     rows: int = 0 # tweets done
+    reach: str = "" # how much of a text the run reads
+    skipped: int = 0 # rows without text that were left out
+    cut: int = 0 # texts that are longer than the run reads, of those that were scored now
 
     def add(self, rows: int, kept: bool = False) -> None:
         "Some more are done."
@@ -440,6 +491,7 @@ def scored_parts(
     pieces: Iterable[Rows | Lines], # the chunks of the source
     names: list[str], # columns of the first chunk
     team: tuple, # what `crew` gives
+    progress: "Progress", # counts the texts that were cut
     done: Callable[[int], bool] = lambda number: False, # whether a chunk needs no work
 ) -> Iterator[tuple[int, int, bytes | None]]: # number of the chunk, its tweets, what is to be written; None: nothing
     "Score the chunks, and give them in order, ready to be written."
@@ -447,10 +499,15 @@ def scored_parts(
     def begin(item: tuple[int, Rows | Lines]):
         number, chunk = item
         if done(number): return Here().submit(lambda: None)
-        columns = job.columns(fitting(job, chunk, names))
+        check_fields(job, chunk, names)
+        columns = job.columns(chunk)
         with working(): return start(*columns)
-    for (number, chunk), probability in in_order(enumerate(pieces), begin, at_hand):
-        yield number, len(chunk), None if probability is None else chunk_bytes(fitting(job, chunk, names), decided(probability, job.how), job.into)
+    for (number, chunk), result in in_order(enumerate(pieces), begin, at_hand):
+        if result is None: yield number, len(chunk), None
+        else:
+            probability, cut = result
+            progress.cut += cut
+            yield number, len(chunk), chunk_bytes(fitting(job, chunk, names), decided(probability, job.how), job.into)
 
 # %% ../nbs/50_scoring.ipynb #da17c700
 def score_stream(
@@ -466,7 +523,7 @@ def score_stream(
         try: out = sys.stdout.buffer if job.target == "-" else stack.enter_context(open(job.target, "wb"))
         except OSError as error: raise UserError(f"{job.target} cannot be written: {error.strerror}.") from None
         out.write(head_bytes([*names, *ADDED], job.into))
-        for _, rows, data in scored_parts(job, pieces, names, team):
+        for _, rows, data in scored_parts(job, pieces, names, team, progress):
             out.write(data)
             out.flush()
             progress.add(rows)
@@ -482,7 +539,7 @@ def score_parts(
 ) -> None:
     "Score what is not yet done into parts, and put them together as the output."
     number = -1
-    for number, rows, data in scored_parts(job, pieces, names, team, parts.done):
+    for number, rows, data in scored_parts(job, pieces, names, team, progress, parts.done):
         if data is not None: parts.write(number, data)
         progress.add(rows, kept=data is None)
     parts.join(number + 1, [*names, *ADDED], job.into, Path(job.target))
@@ -519,19 +576,20 @@ def job_of(
     text_column: str, keyword_column: str,
     point: str, # operating point, as for `decision`
     given: str | None, # kind of tables whose name says none
+    skip: bool = False, # whether rows without text are left out
 ) -> Job:
     "Everything about a job that can be wrong before the input is read; raises `UserError`."
     if not (source and target): raise UserError("The input and the output each need a name, or - for standard input and output.")
     if Path(target).is_dir(): raise UserError(f"{target} is a folder: name a file in it to write.")
-    run, form = packed(folder), form_of(source, given)
+    run, form = packed(folder), form_of(source, given, known=KINDS | ONLY_READ)
     reads_words(run)
     if form.kind == "parquet" and source == "-": raise UserError("Parquet cannot be read from standard input.")
-    into = form_of(target, given or ("jsonl" if form.kind == "jsonl" else "csv"))
+    into = form_of(target, given, "jsonl" if form.kind == "jsonl" else "csv")
     if target != "-" and Path(target).exists() and source != "-" and Path(source).exists() and os.path.samefile(source, target): raise UserError(f"{target} is the input: choose another output.")
     plain = target == "-" or Path(target).exists() and not Path(target).is_file()
     if not plain: target = str(Path(target).resolve()) # a link stays, and what it leads to is written
     if plain and into.kind == "parquet": raise UserError("Parquet cannot be written to a pipe.")
-    return Job(source, target, run, decision(facts_of(run), point), into, form, text_column, keyword_column)
+    return Job(source, target, run, decision(facts_of(run), point), into, form, text_column, keyword_column, skip)
 
 # %% ../nbs/50_scoring.ipynb #64158854
 def score_file(
@@ -545,12 +603,16 @@ def score_file(
     workers: int | None = None, # processes of this machine; None: one for each core
     cluster: str | None = None, # address of a Dask scheduler, or local
     tell: Callable | None = None, # (text, whether the next may take its place) -> None: is told how it goes
+    skip_without_text: bool = False, # whether rows without text are left out, and counted, instead of refused
 ) -> Progress: # its `rows` are the tweets scored
     "Score a file into another, every column and row kept in order; raises `UserError` for a mistake that the user can mend."
-    job, progress = job_of(source, target, folder, text_column, keyword_column, point, form), Progress(tell)
-    with contextlib.closing(chunks(job.source, job.form)) as pieces:
-        first = next(pieces)
+    job, progress = job_of(source, target, folder, text_column, keyword_column, point, form, skip_without_text), Progress(tell)
+    progress.reach = reach(job.run)
+    with contextlib.closing(chunks(job.source, job.form, wanted=[text_column])) as found:
+        first = next(found)
         check_columns(job, first)
+        pieces = (with_texts(job, chunk, progress) for chunk in chain([first], found))
+        first = next(pieces)
         second, names = next(pieces, None), first.names or [text_column]
         way = score_stream if target == "-" or Path(target).exists() and not Path(target).is_file() else score_kept
         with crew(job.run, second is not None, workers, cluster) as team:

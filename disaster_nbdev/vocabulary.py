@@ -68,6 +68,7 @@ def encode(
     vocabulary: Vocabulary,
     cleaned: Iterable[str], # cleaned tweets
     seq_len: int | None = None, # words per row; None: as the longest tweet needs, at most `MAX_SEQ_LEN`
+    cut: list[int] | None = None, # a list that takes the number of tweets that hold more known words than are kept
 ) -> np.ndarray: # int32 (n, seq_len), ids, 0 after the end
     "Turn cleaned tweets into rows of ids; words beyond `seq_len` are cut off at the end."
     texts, code_of, stop = list(cleaned), {**vocabulary.ids, END: -1}, MAX_SEQ_LEN if seq_len is None else seq_len
@@ -75,6 +76,7 @@ def encode(
     codes = codes[codes != 0] # unknown words are left out
     ends = np.flatnonzero(codes < 0)
     found = np.diff(ends, prepend=-1) - 1 # known words of each row
+    if cut is not None: cut.append(int((found > stop).sum()))
     place = np.arange(len(codes)) - np.repeat(ends - found, found + 1) # of each word in its row
     out = np.zeros((len(texts), min(stop, found.max(initial=1)) if seq_len is None else seq_len), dtype="int32")
     out[found == 0, :1] = 1
