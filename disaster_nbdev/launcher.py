@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TAKES', 'PAPERMILL', 'STAGGER', 'KERNEL_TROUBLE', 'QUIET', 'template', 'read_matrix', 'recipe_parameters', 'Job',
            'training_job', 'entry_job', 'trained_many', 'recipe_config', 'select', 'page_key', 'page_keys', 'note_page',
-           'leaves', 'up_to_date', 'Notebook', 'start_notebook', 'last_line', 'failure', 'Race', 'next_job', 'settle',
-           'Progress', 'show_progress', 'notebook_environment', 'ThisMachine', 'run_jobs', 'end_all', 'locked', 'plan',
-           'ended_by_signals', 'make_report', 'make_benchmark', 'training_set']
+           'leaves', 'up_to_date', 'Notebook', 'start_notebook', 'last_line', 'warnings_in', 'failure', 'Race',
+           'next_job', 'settle', 'Progress', 'show_progress', 'notebook_environment', 'ThisMachine', 'run_jobs',
+           'end_all', 'locked', 'plan', 'ended_by_signals', 'make_report', 'make_benchmark', 'training_set']
 
 # %% ../nbs/42_launcher.ipynb #cb5dcca2
 import dataclasses, fcntl, hashlib, json, os, signal, subprocess, sys, threading, time
@@ -264,6 +264,13 @@ def last_line(path: Path) -> str: # empty when there is none
     except OSError: return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
+# %% ../nbs/42_launcher.ipynb #078bc443
+def warnings_in(path: Path) -> list[str]: # path: what a notebook has printed
+    "The lines that begin with `Warning: `, each once."
+    try: lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError: return []
+    return list(dict.fromkeys(line for line in lines if line.startswith("Warning: ")))
+
 # %% ../nbs/42_launcher.ipynb #a58683c8
 def failure(
     folder: Path, # of executed notebooks and logs
@@ -344,6 +351,7 @@ def show_progress(race: Race, progress: Progress) -> None:
         progress.told.add(page)
         progress.bar.update()
         progress.say(f"{page}: failed. {race.failed[page]}" if page in race.failed else f"{page}: done.")
+        for line in warnings_in(race.folder/f"{page}.log"): progress.say(f"{page}: {line}")
     under_way = "; ".join(f"{page}: {last_line(race.folder/f'{page}.log')[:60] or 'starting'}" for page in race.running)
     progress.bar.set_postfix_str(under_way)
     if progress.bar.disable and under_way and time.monotonic() - progress.last > QUIET: progress.say(under_way)

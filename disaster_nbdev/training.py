@@ -138,11 +138,13 @@ def read_words(
     every = pd.concat(frames.values(), ignore_index=True)
     ranks = (lambda words: embedding_module.ranks(config.embedding, words)) if config.cleaning == "aware" else None
     if ranks and ranks({"the"}) is None: ranks = None # such vectors know every word, or cannot say
+    for part in embedding_module.rankless(config.embedding) if config.cleaning == "aware" else []:
+        print(f"Warning: the embedding {part} tells no ranks of its words, so the cleaning aware takes tweets apart and rewrites no word.")
     texts = cleaned_texts(every, config, ranks)
     keywords = cleaning_module.clean(keywords_of(every), config.cleaning, ranks) if config.keyword_branch else []
     n = len(frames["train"]) if config.words_from == "train" else len(every)
     vocabulary = build_vocabulary(texts[:n] + keywords[:n], config.vocabulary_size or None)
-    matrix = embedding_module.matrix(vocabulary, config.embedding, texts=texts)
+    matrix = embedding_module.matrix(vocabulary, config.embedding, texts=texts, tell=print)
     return Reader(config, vocabulary, ranks and ranks({word for text in texts + keywords for word in text.split()})), matrix
 
 # %% ../nbs/21_training.ipynb #7e66a3b6
