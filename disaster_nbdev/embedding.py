@@ -606,7 +606,7 @@ def _alone(
     "Hold the folder for one download at a time; raises `UserError` when it cannot be written to."
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder/".download.lock", "w")
+        file = open(folder/".download.lock", "w", encoding="utf-8")
     except OSError as error: raise UserError(f"{folder} cannot be written to: {error.strerror}. Set GENSIM_DATA_DIR to another folder.") from None
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -250,7 +250,7 @@ def start_notebook(
     out, log = folder/f".{job.page}.ipynb", folder/f"{job.page}.log"
     words = [sys.executable, "-c", PAPERMILL, str(template(job.template, root)), str(out), "--parameters_yaml", yaml.safe_dump(job.parameters),
              "--no-progress-bar", "--log-output", "--log-level", "WARNING", "--stdout-file", str(log), "--start-timeout", "300"]
-    with open(folder/f"{job.page}.err", "w") as errors:
+    with open(folder/f"{job.page}.err", "w", encoding="utf-8") as errors:
         return Notebook(words, env={**os.environ, **environment}, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
                         start_new_session=True)
 
@@ -415,7 +415,7 @@ def locked(
 ) -> Iterator[None]:
     "Hold the folder for one report; raises `UserError` when another process holds it."
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder/".report.lock", "w") as file:
+    with open(folder/".report.lock", "w", encoding="utf-8") as file:
         try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError: raise UserError(f"Another report is being written into {folder}; wait for it to end.") from None
         yield

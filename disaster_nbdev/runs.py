@@ -73,7 +73,7 @@ def code_sha256(
 def git_commit() -> str | None: # None outside a repository
     "The commit that the project stands on, with `+` when files differ from it."
     def ask(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(project_root()), *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(["git", "-C", str(project_root()), *words], capture_output=True, encoding="utf-8", errors="replace", check=True).stdout.strip()
     try: return ask("rev-parse", "HEAD") + ("+" if ask("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError): return None
 
