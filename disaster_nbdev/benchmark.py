@@ -26,7 +26,8 @@ import pandas as pd
 from .contestants import Process, vectors
 from .data import Dataset, UserError, split
 from .files import write_whole
-from .runs import to_json, versions
+from .provenance import versions
+from .runs import to_json
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 

@@ -82,13 +82,18 @@ def _tell_of(index, failed: dict[str, str]) -> None: # failed: page -> why
 @WORKERS
 @CLUSTER
 @FORCE
-def report(name, only, data, output, workers, cluster, force):
+@click.option("--dry-run", is_flag=True, help="Only list each run: current, or stale and why.")
+def report(name, only, data, output, workers, cluster, force, dry_run):
     "Run the matrix of models and write the report as HTML pages."
     from disaster_nbdev.data import load
-    from disaster_nbdev.launcher import training_set
+    from disaster_nbdev.launcher import describe_plan, training_set
     dataset = load(data)
     click.echo(f"Data: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} test tweets.")
-    _make(dataset, training_set(name, list(only)), cluster, output=output, workers=workers, force=force)
+    jobs = training_set(name, list(only))
+    if dry_run:
+        for line in describe_plan(dataset, jobs, output, force): click.echo(line)
+        return
+    _make(dataset, jobs, cluster, output=output, workers=workers, force=force)
 
 # %% ../nbs/60_cli.ipynb #aaf262ac
 def run_parameters(

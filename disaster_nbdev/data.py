@@ -224,17 +224,18 @@ def _study_split(train: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return train_test_split(train, test_size=0.2, stratify=train["target"], random_state=42)
 
 # %% ../nbs/00_data.ipynb #39d64811
-def _quality_split(
-    name: str, # of a split of the module quality
-) -> Callable:
-    "A split that keeps copies, or keywords, on one side; loaded when it is used."
-    def split(train: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-        from disaster_nbdev import quality
-        return getattr(quality, f"{name}_split")(train)
-    return split
+def _grouped_split(train: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Keep near-duplicates on one side."
+    from disaster_nbdev import quality
+    return quality.grouped_split(train)
+
+def _keyword_split(train: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    "Keep each keyword on one side."
+    from disaster_nbdev import quality
+    return quality.keyword_split(train)
 
 # %% ../nbs/00_data.ipynb #878788e6
-SPLITS: dict[str, Callable] = {"study": _study_split, "grouped": _quality_split("grouped"), "keyword": _quality_split("keyword")}
+SPLITS: dict[str, Callable] = {"study": _study_split, "grouped": _grouped_split, "keyword": _keyword_split}
 
 # %% ../nbs/00_data.ipynb #85e2f023
 def split(

@@ -26,6 +26,7 @@ import pandas as pd
 from .clean import words
 from .data import UserError, one_of, resolve
 from .files import cache_file, cache_folder, keep, kept
+from .provenance import code_hash
 from .vocabulary import Vocabulary
 
 # %% ../nbs/12_embedding.ipynb #a2b6baf0
@@ -420,7 +421,7 @@ def _remembered(
     "What a large file holds, read once for each of its states."
     states = _states(path)
     if not cached or sum(size for _, size, _ in states) < CACHED_FROM: return read()
-    file = cache_file("vectors", "disaster_nbdev.embedding", states, *parts)
+    file = cache_file("vectors", code_hash("embedding.file_matrix", "embedding.file_ranks"), states, *parts)
     if (found := (kept(file) or {}).get("found")) is not None: return found
     found = read()
     if _states(path) == states: keep(file, LIMIT, found=found) # else it changed while it was read

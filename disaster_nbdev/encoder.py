@@ -22,6 +22,7 @@ from .clean import plain
 from . import files
 from .data import UserError
 from .files import keep, kept, quiet_stderr
+from .provenance import code_hash
 from .vocabulary import Vocabulary
 
 # %% ../nbs/13_encoder.ipynb #213d6d8e
@@ -253,7 +254,8 @@ def cache_file(
     *parts, # what else the result depends on, as JSON can hold it
 ) -> Path: # .npz; it need not exist
     "Where a result of an encoder is kept."
-    return files.cache_file(kind, "disaster_nbdev.encoder", _identity(preset(name)), importlib.metadata.version("keras-hub"), *parts)
+    code = code_hash("encoder.token_states", "encoder.static_matrix")
+    return files.cache_file(kind, code, _identity(preset(name)), importlib.metadata.version("keras-hub"), *parts)
 
 # %% ../nbs/13_encoder.ipynb #493aa538
 def _states(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RUN_FILES', 'Settings', 'settings_from', 'keyword_words', 'keywords_of', 'texts_to_clean', 'cleaned_texts', 'Reader',
-           'word_inputs', 'encoder_inputs', 'run_files', 'unusable', 'opened_reader', 'save_reader']
+           'word_inputs', 'encoder_inputs', 'input_code', 'check_code', 'run_files', 'unusable', 'opened_reader',
+           'save_reader']
 
 # %% ../nbs/14_reader.ipynb #126cc00f
 import dataclasses, json
@@ -19,6 +20,7 @@ import pandas as pd
 
 from .clean import cleaner
 from .data import UserError
+from .provenance import changed_parts, code_parts
 from .vocabulary import Vocabulary, encode, from_json, to_json
 
 # %% ../nbs/14_reader.ipynb #f9987d83
@@ -126,8 +128,35 @@ def encoder_inputs(
     there = (ids != (encoder.tokenizer(config.embedding).pad_token_id or 0)).astype("int32")
     return {"padding_mask": there, "token_ids": ids, "segment_ids": np.zeros_like(ids)}
 
+# %% ../nbs/14_reader.ipynb #3b106980
+def input_code(
+    cleaning: str, # a key of `clean.CLEANINGS`
+    words: bool, # whether the network reads words; else the tokens of an encoder
+) -> dict[str, str]: # label -> digest
+    "Return the digests of the code that turns tweets into the inputs of a network."
+    inputs = "reader.word_inputs" if words else "reader.encoder_inputs"
+    return code_parts(inputs, "clean.cleaner", choices={"CLEANINGS": [cleaning]})
+
+# %% ../nbs/14_reader.ipynb #2a8161e5
+def check_code(
+    folder: Path, # of a saved run; named in messages
+    files: Mapping[str, bytes], # its files: config.json, vocabulary.json, code.json
+) -> None:
+    "Raises `UserError` when a saved run was trained with other cleaning code than the package has now."
+    again = "so its probabilities would not be those it was trained for: train it again"
+    if "code.json" not in files:
+        raise UserError(f"The run in {folder} does not say with which cleaning code it was trained, {again}.")
+    try:
+        cleaning = json.loads(files["config.json"])["cleaning"]
+        changed = changed_parts(json.loads(files["code.json"]), input_code(cleaning, "vocabulary.json" in files))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise unusable(folder, type(error).__name__) from None
+    if not changed: return
+    names = ", ".join(changed[:3]) + ", …" * (len(changed) > 3)
+    raise UserError(f"The run in {folder} was trained with other cleaning code ({names} changed), {again}.")
+
 # %% ../nbs/14_reader.ipynb #20a8ae4e
-RUN_FILES = ("config.json", "vocabulary.json", "ranks.json", "operating.json", "model.keras") # of a saved run; not every run has all
+RUN_FILES = ("config.json", "code.json", "vocabulary.json", "ranks.json", "operating.json", "model.keras") # of a saved run; not every run has all
 
 def run_files(
     folder: Path, # a saved run
@@ -136,6 +165,7 @@ def run_files(
     try: files = {name: (folder/name).read_bytes() for name in RUN_FILES if (folder/name).is_file()}
     except OSError as error: raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
     if not {"config.json", "model.keras"} <= files.keys(): raise unusable(folder)
+    check_code(folder, files)
     return files
 
 # %% ../nbs/14_reader.ipynb #c595f84f
@@ -162,7 +192,9 @@ def save_reader(
     folder: Path, # exists
     reader: Reader, # with all that its configuration holds
 ) -> None:
-    "Write the configuration, the vocabulary and the ranks."
+    "Write the configuration, the vocabulary, the ranks and the digests of the cleaning code."
+    code = input_code(reader.config.cleaning, bool(reader.vocabulary))
+    (folder/"code.json").write_text(json.dumps(code, indent=1), encoding="utf-8")
     if reader.vocabulary: (folder/"vocabulary.json").write_text(to_json(reader.vocabulary), encoding="utf-8")
     if reader.ranks is not None: (folder/"ranks.json").write_text(json.dumps(reader.ranks), encoding="utf-8")
     (folder/"config.json").write_text(json.dumps(dataclasses.asdict(reader.config), indent=1), encoding="utf-8")

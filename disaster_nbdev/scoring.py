@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['DATASETS', 'Predictor', 'AT_ONCE', 'HELD', 'ADDED', 'find_run', 'Packed', 'packed', 'reads_words', 'opened_run',
            'score_texts', 'score', 'Decision', 'decision', 'facts_of', 'decided', 'Here', 'Unfinished', 'working',
-           'processes', 'score_there', 'crew', 'in_order', 'Job', 'check_columns', 'fitting', 'note_of', 'changed',
-           'locked', 'settled', 'Parts', 'Progress', 'scored_parts', 'score_stream', 'score_parts', 'score_kept',
-           'job_of', 'score_file']
+           'processes', 'score_there', 'crew', 'in_order', 'Job', 'check_columns', 'fitting', 'scoring_code', 'note_of',
+           'changed', 'locked', 'settled', 'Parts', 'Progress', 'scored_parts', 'score_stream', 'score_parts',
+           'score_kept', 'job_of', 'score_file']
 
 # %% ../nbs/50_scoring.ipynb #4707ca8d
 import contextlib, fcntl, hashlib, json, os, shutil, signal, sys, tempfile, threading, time
@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .cluster import CODE, check_software, connected, hand_over, lost, software
+from .cluster import check_software, connected, hand_over, lost, software
 from .data import UserError, project_root, resolve
 from .files import beside
+from .provenance import code_hash
 from .reader import Reader, keyword_words, opened_reader, run_files, unusable, word_inputs
 from .tables import Form, Lines, Rows, chunk_bytes, chunks, form_of, head_bytes, join_parts, named
 
@@ -331,10 +332,14 @@ def fitting(
     return chunk.rows(names)
 
 # %% ../nbs/50_scoring.ipynb #286257e1
+def scoring_code() -> str: # 64 hexadecimal digits
+    "Return a hash of the code that decides what is written."
+    return code_hash("scoring.scored_parts", "scoring.score_texts")
+
 def note_of(job: Job) -> dict:
     "What the parts of a job depend on."
     there = Path(job.source).stat() if job.source != "-" else None
-    return {"input": [str(Path(job.source).resolve()), there.st_size, there.st_mtime_ns] if there else None, "run": job.run.digest, "code": CODE,
+    return {"input": [str(Path(job.source).resolve()), there.st_size, there.st_mtime_ns] if there else None, "run": job.run.digest, "code": scoring_code(),
             "options": [job.text_column, job.keyword_column, vars(job.how), vars(job.into), vars(job.form)]}
 
 # %% ../nbs/50_scoring.ipynb #65980f3a

@@ -236,11 +236,13 @@ def save_model(
     folder: Path, # replaced when it exists
     model: keras.Model,
     reader: Reader,
+    others: Mapping[str, str] | None = None, # file name -> text, such as operating.json
 ) -> Path: # `folder`
     "Write the network and its reader; the folder is whole or absent."
     with whole_folder(folder) as fresh:
         model.save(fresh/"model.keras")
         save_reader(fresh, reader)
+        for name, text in (others or {}).items(): (fresh/name).write_text(text, encoding="utf-8")
     return folder
 
 # %% ../nbs/21_training.ipynb #357431db

@@ -93,7 +93,7 @@ def assert_same_run(one, other):
 def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, tmp_path):
     from dataclasses import asdict
     from disaster_nbdev.remote import on_cluster
-    from disaster_nbdev.runs import is_current
+    from disaster_nbdev.runs import why_stale
     from disaster_nbdev.training import from_parameters
     for name in ("runs", "models"): shutil.copytree(local/name/"base-corpus", tmp_path/name/"base-corpus") # what the second network starts from
     with on_cluster(scheduler, sample, tmp_path) as cluster: run_small(tmp_path, cluster, small_jobs()[1:])
@@ -102,7 +102,7 @@ def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, 
     for name in names: assert_same_run(local/"runs"/name, tmp_path/"runs"/name)
     assert {path.name for path in (tmp_path/"models").iterdir()} == {"base-corpus", "tuned-corpus"}
     config = asdict(from_parameters(small_jobs()[2].parameters))
-    assert is_current(tmp_path, "tuned-corpus", config, sample, "train"), "a report without a cluster has nothing to do"
+    assert why_stale(tmp_path, "tuned-corpus", config, sample, "train") is None, "a report without a cluster has nothing to do"
     for page in (tmp_path/"notebooks").glob("*.ipynb"):
         cells = json.dumps(json.loads(page.read_text())["cells"])
         assert str(tmp_path) not in cells and "dask" not in cells, "no page tells of a folder of a worker"
@@ -165,7 +165,7 @@ def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, 
     assert nobody.exit_code == 2 and "No Dask scheduler answers at tcp://127.0.0.1" in nobody.output
     assert "No Dask scheduler answers at tcp://no.such.host:1" in answer(*report, "tcp://no.such.host:1").output
     assert "for the cluster `local` only" in answer(*report, scheduler, "--workers", "2").output
-    monkeypatch.setattr(cluster, "CODE", "0"*64)
+    monkeypatch.setattr(cluster, "_package_hash", lambda: "0" * 12)
     other = answer(*report, scheduler)
     assert other.exit_code == 2 and "runs another disaster_nbdev (" in other.output and "and not 000000000000" in other.output
     assert not list(tmp_path.rglob("*.html"))

@@ -165,7 +165,7 @@ def test_searches_are_not_mixed(change, said, toy, base, quick, tmp_path):
 
 def test_other_code_is_another_search(toy, base, quick, tmp_path, monkeypatch):
     tuning.search(base, toy, 1, tmp_path/"a.journal")
-    monkeypatch.setattr(tuning, "code_sum", lambda: "0")
+    monkeypatch.setattr(tuning, "trial_code", lambda: "0")
     with pytest.raises(UserError, match="another code: name another file"): tuning.search(base, toy, 2, tmp_path/"a.journal")
 
 
