@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TAKES', 'RECORDED', 'PAPERMILL', 'STAGGER', 'KERNEL_TROUBLE', 'QUIET', 'template', 'read_matrix', 'recipe_parameters',
-           'Job', 'training_job', 'entry_job', 'trained_many', 'recipe_config', 'select', 'page_key', 'page_keys',
-           'note_page', 'leaves', 'why_run', 'Notebook', 'start_notebook', 'last_line', 'warnings_in', 'failure',
-           'Race', 'next_job', 'settle', 'Progress', 'show_progress', 'notebook_environment', 'ThisMachine', 'run_jobs',
-           'end_all', 'locked', 'plan_with_reasons', 'plan', 'describe_plan', 'ended_by_signals', 'make_report',
-           'make_benchmark', 'training_set']
+           'check_name', 'Job', 'training_job', 'entry_job', 'trained_many', 'recipe_config', 'select', 'page_key',
+           'page_keys', 'note_page', 'leaves', 'why_run', 'Notebook', 'start_notebook', 'last_line', 'warnings_in',
+           'failure', 'Race', 'next_job', 'settle', 'Progress', 'show_progress', 'notebook_environment', 'ThisMachine',
+           'run_jobs', 'end_all', 'locked', 'plan_with_reasons', 'plan', 'describe_plan', 'ended_by_signals',
+           'make_report', 'make_benchmark', 'training_set']
 
 # %% ../nbs/42_launcher.ipynb #cb5dcca2
 import dataclasses, fcntl, hashlib, json, os, signal, subprocess, sys, threading, time
@@ -76,6 +76,21 @@ def recipe_parameters(
     "The parameters of one run of the matrix; raises `UserError` for an unknown recipe."
     return {"recipe": recipe, **matrix["recipes"][one_of("recipe", recipe, matrix["recipes"])], **changes}
 
+# %% ../nbs/42_launcher.ipynb #b3e222de
+def check_name(
+    config, # RunConfig
+    matrix: dict | None = None, # what `read_matrix` gave; empty: nbs/recipes.yaml, where there is one
+) -> None:
+    "Raise `UserError` for a run that has the name of a recipe and other settings."
+    from disaster_nbdev.training import from_parameters
+    if matrix is None and not (project_root()/"nbs"/"recipes.yaml").is_file(): return
+    matrix = matrix or read_matrix()
+    if config.recipe not in matrix["recipes"]: return
+    theirs = from_parameters(recipe_parameters(matrix, config.recipe, embedding=config.embedding))
+    other = [name for name, value in vars(theirs).items() if value != getattr(config, name)]
+    if other: raise UserError(f"The name {config.recipe} belongs to a recipe in which {other[0]} is {getattr(theirs, other[0])!r}, not {getattr(config, other[0])!r}: "
+                              f"give the run another name, or none; `disaster run {config.recipe}` runs the recipe.")
+
 # %% ../nbs/42_launcher.ipynb #34818e09
 @dataclass(frozen=True)
 class Job:
@@ -94,8 +109,10 @@ def training_job(
     from disaster_nbdev.runs import source_name
     from disaster_nbdev.training import from_parameters, run_name
     config = from_parameters(_as_parameters("a run", parameters))
-    job = Job(run_name(config), "train", dict(parameters), (source_name(config),) if config.finetune_from else ())
+    typed = {name: getattr(config, name, value) for name, value in parameters.items()} # `disaster run` gives all as text
+    job = Job(run_name(config), "train", typed, (source_name(config),) if config.finetune_from else ())
     if job.page in job.needs: raise UserError(f"The run {job.page} cannot start from itself: give it another recipe's name.")
+    check_name(config)
     return job
 
 # %% ../nbs/42_launcher.ipynb #1184ed27
