@@ -69,8 +69,7 @@ def _loaded(
 ):
     "Let keras-hub load a part of an encoder; raises `UserError` when it cannot."
     where = preset(name)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true") # take a GPU's memory as it is needed
+    import disaster_nbdev.backend # Keras with the project's own settings
     with quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmWarning)
         import keras_hub
@@ -219,7 +218,7 @@ def _reader(
 ) -> tuple[Callable, int]: # (ids, mask) -> states (n, seq_len, dim); dim
     "The encoder as a function, loaded and compiled once."
     model = backbone(name)
-    import tensorflow as tf
+    from disaster_nbdev.backend import tf
     shape = tf.TensorSpec([None, None], tf.int32)
     read = tf.function(lambda ids, mask: sequence(model(inputs(model, ids, mask), training=False)), input_signature=[shape, shape])
     return read, model.hidden_dim

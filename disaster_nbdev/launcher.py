@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['TAKES', 'MADE_ALWAYS', 'RECORDED', 'PAPERMILL', 'STAGGER', 'KERNEL_TROUBLE', 'QUIET', 'template', 'read_matrix',
-           'recipe_parameters', 'Job', 'training_job', 'own_templates', 'template_parameters', 'own_job', 'entry_job',
-           'trained_many', 'recipe_config', 'select', 'source_job', 'with_sources', 'page_key', 'page_keys',
-           'note_page', 'leaves', 'why_run', 'Notebook', 'start_notebook', 'last_line', 'failure', 'Race', 'next_job',
-           'settle', 'Progress', 'show_progress', 'notebook_environment', 'ThisMachine', 'run_jobs', 'end_all',
-           'locked', 'plan_with_reasons', 'plan', 'describe_plan', 'ended_by_signals', 'make_report', 'make_benchmark',
-           'training_set']
+           'recipe_parameters', 'check_name', 'Job', 'training_job', 'own_templates', 'template_parameters', 'own_job',
+           'entry_job', 'trained_many', 'recipe_config', 'select', 'source_job', 'with_sources', 'page_key',
+           'page_keys', 'note_page', 'leaves', 'why_run', 'Notebook', 'start_notebook', 'last_line', 'warnings_in',
+           'failure', 'Race', 'next_job', 'settle', 'Progress', 'show_progress', 'notebook_environment', 'ThisMachine',
+           'run_jobs', 'end_all', 'locked', 'plan_with_reasons', 'plan', 'describe_plan', 'ended_by_signals',
+           'make_report', 'make_benchmark', 'training_set']
 
 # %% ../nbs/42_launcher.ipynb #cb5dcca2
 import dataclasses, fcntl, hashlib, json, os, signal, subprocess, sys, threading, time
@@ -86,6 +86,21 @@ def recipe_parameters(
     "The parameters of one run of the matrix; raises `UserError` for an unknown recipe."
     return {"recipe": recipe, **matrix["recipes"][one_of("recipe", recipe, matrix["recipes"])], **changes}
 
+# %% ../nbs/42_launcher.ipynb #b3e222de
+def check_name(
+    config, # RunConfig
+    matrix: dict | None = None, # what `read_matrix` gave; empty: nbs/recipes.yaml, where there is one
+) -> None:
+    "Raise `UserError` for a run that has the name of a recipe and other settings."
+    from disaster_nbdev.training import from_parameters
+    if matrix is None and not (project_root()/"nbs"/"recipes.yaml").is_file(): return
+    matrix = matrix or read_matrix()
+    if config.recipe not in matrix["recipes"]: return
+    theirs = from_parameters(recipe_parameters(matrix, config.recipe, embedding=config.embedding))
+    other = [name for name, value in vars(theirs).items() if value != getattr(config, name)]
+    if other: raise UserError(f"The name {config.recipe} belongs to a recipe in which {other[0]} is {getattr(theirs, other[0])!r}, not {getattr(config, other[0])!r}: "
+                              f"give the run another name, or none; `disaster run {config.recipe}` runs the recipe.")
+
 # %% ../nbs/42_launcher.ipynb #34818e09
 @dataclass(frozen=True)
 class Job:
@@ -105,8 +120,10 @@ def training_job(
     from disaster_nbdev.runs import source_name
     from disaster_nbdev.training import from_parameters, run_name
     config = from_parameters(_as_parameters("a run", parameters))
-    job = Job(run_name(config), "train", dict(parameters), (source_name(config),) if config.finetune_from else ())
+    typed = {name: getattr(config, name, value) for name, value in parameters.items()} # `disaster run` gives all as text
+    job = Job(run_name(config), "train", typed, (source_name(config),) if config.finetune_from else ())
     if job.page in job.needs: raise UserError(f"The run {job.page} cannot start from itself: give it another recipe's name.")
+    check_name(config)
     return job
 
 # %% ../nbs/42_launcher.ipynb #885e3c6a
@@ -342,7 +359,7 @@ def start_notebook(
     out, log = folder/f".{job.page}.ipynb", folder/f"{job.page}.log"
     words = [sys.executable, "-c", PAPERMILL, str(template(job.template, root)), str(out), "--parameters_yaml", yaml.safe_dump(job.parameters),
              "--no-progress-bar", "--log-output", "--log-level", "WARNING", "--stdout-file", str(log), "--start-timeout", "300"]
-    with open(folder/f"{job.page}.err", "w") as errors:
+    with open(folder/f"{job.page}.err", "w", encoding="utf-8") as errors:
         return Notebook(words, env={**os.environ, **environment}, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
                         start_new_session=True)
 
@@ -355,6 +372,13 @@ def last_line(path: Path) -> str: # empty when there is none
             lines = file.read().decode("utf-8", "replace").split("\n")
     except OSError: return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+# %% ../nbs/42_launcher.ipynb #078bc443
+def warnings_in(path: Path) -> list[str]: # path: what a notebook has printed
+    "The lines that begin with `Warning: `, each once."
+    try: lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError: return []
+    return list(dict.fromkeys(line for line in lines if line.startswith("Warning: ")))
 
 # %% ../nbs/42_launcher.ipynb #a58683c8
 def failure(
@@ -436,6 +460,7 @@ def show_progress(race: Race, progress: Progress) -> None:
         progress.told.add(page)
         progress.bar.update()
         progress.say(f"{page}: failed. {race.failed[page]}" if page in race.failed else f"{page}: done.")
+        for line in warnings_in(race.folder/f"{page}.log"): progress.say(f"{page}: {line}")
     under_way = "; ".join(f"{page}: {last_line(race.folder/f'{page}.log')[:60] or 'starting'}" for page in race.running)
     progress.bar.set_postfix_str(under_way)
     if progress.bar.disable and under_way and time.monotonic() - progress.last > QUIET: progress.say(under_way)
@@ -499,7 +524,7 @@ def locked(
 ) -> Iterator[None]:
     "Hold the folder for one report; raises `UserError` when another process holds it."
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder/".report.lock", "w") as file:
+    with open(folder/".report.lock", "w", encoding="utf-8") as file:
         try: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError: raise UserError(f"Another report is being written into {folder}; wait for it to end.") from None
         yield

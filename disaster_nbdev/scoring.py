@@ -406,7 +406,7 @@ def locked(
     while True:
         try:
             folder.mkdir(mode=0o700, exist_ok=True) # tweets are nobody else's business
-            lock = open(folder/"lock", "w")
+            lock = open(folder/"lock", "w", encoding="utf-8")
         except OSError as error:
             if isinstance(error, FileNotFoundError) and folder.parent.is_dir(): continue # another run has just finished and removed it
             raise UserError(f"{target} cannot be written: {error.strerror}.") from None
@@ -435,7 +435,7 @@ class Parts:
 
     def begin(self) -> str | None: # why parts that are there are of no use
         "Keep the parts that are there, or start anew."
-        try: reason = changed(json.loads((self.folder/"note.json").read_text()), self.note)
+        try: reason = changed(json.loads((self.folder/"note.json").read_text(encoding="utf-8")), self.note)
         except (OSError, ValueError, AttributeError): reason = ""
         if reason is not None:
             for path in self.folder.glob("*.part*"): path.unlink()
