@@ -7,27 +7,46 @@ __all__ = ['DATA', 'OUTPUT', 'WORKERS', 'CLUSTER', 'FORCE', 'Mistake', 'Commands
            'run', 'data', 'show', 'kaggle', 'tell', 'score', 'benchmark', 'readme']
 
 # %% ../nbs/60_cli.ipynb #b4d2b095
-import sys, time
-from contextlib import nullcontext
+import signal, sys, time
+from contextlib import nullcontext, suppress
 
 import click
+
+from .process import ended_by_signals, exit_code, fill_standard_streams, flushed
 
 # %% ../nbs/60_cli.ipynb #6a1eaaf1
 class Mistake(click.ClickException):
     "A user's mistake: its sentence on standard error, exit code 2."
     exit_code = 2
 
+    def show(self, file=None) -> None:
+        "Say it, where there is somewhere to say it."
+        with suppress(OSError, ValueError): super().show(file)
+
 # %% ../nbs/60_cli.ipynb #158f6bd6
 class Commands(click.Group):
-    "A group of commands in which a `UserError`, or a file that cannot be used, becomes a `Mistake`."
+    "A group of commands that ends as a shell expects: with one sentence at most, and an exit code that says why."
     def invoke(self, ctx: click.Context):
+        "Call the command; a signal, or a reader that leaves early, becomes 128 + the number of the signal."
+        fill_standard_streams()
+        with ended_by_signals(for_good=True):
+            try: return self.called(ctx)
+            except KeyboardInterrupt as error: sys.exit(exit_code(error))
+            except BrokenPipeError: sys.exit(128 + signal.SIGPIPE)
+            finally:
+                for stream in (sys.stdout, sys.stderr): flushed(stream)
+
+    def called(self, ctx: click.Context):
+        "Call the command; a `UserError`, or a file that cannot be used, becomes a `Mistake`."
         try: return super().invoke(ctx)
         except ValueError as error:
             from disaster_nbdev.data import UserError # with pandas, which `--help` need not wait for
             if not isinstance(error, UserError): raise
             raise Mistake(str(error)) from None
         except BrokenPipeError: raise
-        except OSError as error: raise Mistake(f"{error.filename or 'A file'}: {error.strerror}.") from None
+        except OSError as error:
+            name = error.filename or ("A file" if flushed(sys.stdout) else "Standard output")
+            raise Mistake(f"{name}: {error.strerror}.") from None
 
 # %% ../nbs/60_cli.ipynb #ea733b2b
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,7 +88,7 @@ def _make(dataset, training: list, cluster: str, **options) -> None:
 
 def _tell_of(index, failed: dict[str, str]) -> None: # failed: page -> why
     "Say where the report is and what failed; exit code 1 when something did."
-    for page, reason in failed.items(): click.echo(f"Failed: {page}. {reason}", err=True)
+    for page, reason in failed.items(): tell(f"Failed: {page}. {reason}")
     click.echo(f"The report is {index}")
     if failed: sys.exit(1)
 
@@ -147,9 +166,10 @@ def tell(
     text: str,
     passing: bool = False, # whether the next text may take its place
 ) -> None:
-    "Say something on standard error."
-    terminal = sys.stderr.isatty()
-    click.echo(f"\r{text:<60}" if terminal else text, err=True, nl=not (passing and terminal))
+    "Say something on standard error, as long as anybody can hear it."
+    terminal = sys.stderr is not None and sys.stderr.isatty()
+    with suppress(OSError, ValueError):
+        click.echo(f"\r{text:<60}" if terminal else text, err=True, nl=not (passing and terminal))
 
 # %% ../nbs/60_cli.ipynb #93c8babe
 @main.command()
@@ -171,8 +191,7 @@ def score(source, name, target, **options):
     from disaster_nbdev.scoring import find_run, score_file
     folder, started = find_run(name), time.monotonic()
     if folder.parent.name == "sample": tell("Note: this run was trained on the invented sample tweets.")
-    try: done = score_file(source, target, folder, tell=tell, **options)
-    except KeyboardInterrupt: sys.exit(130) # as a shell counts it
+    done = score_file(source, target, folder, tell=tell, **options)
     seconds = time.monotonic() - started
     tell(f"{done.rows:,} tweets scored with {folder.name} in {seconds:,.1f} s ({(done.rows - done.kept) / seconds:,.0f} a second).")
 

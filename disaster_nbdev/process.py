@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENDING', 'ASKED', 'SERVE', 'Ended', 'exit_code', 'check_ended', 'ended_by_signals', 'fill_standard_streams',
-           'drop_output', 'serve', 'Worker', 'Pool', 'pool']
+           'flushed', 'serve', 'Worker', 'Pool', 'pool']
 
 # %% ../nbs/05_process.ipynb #6fd86a4e
 import os, pickle, signal, subprocess, sys, threading
@@ -70,11 +70,18 @@ def fill_standard_streams() -> None:
     if sys.stderr is None: sys.stderr = open(os.devnull, "w")
 
 # %% ../nbs/05_process.ipynb #0573c4cb
-def drop_output(stream) -> None: # sys.stdout or sys.stderr
-    "Let what a stream still holds go nowhere: Python would complain about it at the end of the process."
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError, ValueError, AttributeError): os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def flushed(
+    stream, # sys.stdout or sys.stderr; None when it is closed
+) -> bool: # whether everything could be written
+    "Write out what a stream holds; what cannot be written is dropped, about which Python would complain at its end."
+    try:
+        if stream is not None: stream.flush()
+        return True
+    except (OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with suppress(OSError, ValueError): os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return False
 
 # %% ../nbs/05_process.ipynb #4a430f42
 def _read(asked: SimpleQueue) -> None: # is given (function, arguments)
