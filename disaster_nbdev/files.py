@@ -69,9 +69,12 @@ def remove_abandoned(
 
 def remove(path: Path) -> None: # a file, a link or a folder
     "Remove what is there, a link instead of what it leads to."
-    with suppress(OSError):
-        if path.is_dir() and not path.is_symlink(): shutil.rmtree(path, ignore_errors=True)
-        else: path.unlink()
+    if path.is_symlink() or not path.is_dir():
+        with suppress(OSError): path.unlink()
+        return
+    try: shutil.rmtree(path, ignore_errors=True)
+    finally:
+        if path.is_dir(): shutil.rmtree(path, ignore_errors=True) # a signal came in between
 
 # %% ../nbs/02_files.ipynb #8b73215f
 def write_whole(

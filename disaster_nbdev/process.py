@@ -54,9 +54,9 @@ def ended_by_signals(
     for number in taken: signal.signal(number, _end)
     try: yield
     finally:
-        if not (for_good and ASKED):
-            for number, handler in taken.items(): signal.signal(number, handler)
-            if taken: ASKED.clear()
+        last = for_good and bool(ASKED)
+        for number, handler in taken.items(): signal.signal(number, signal.SIG_IGN if last else handler)
+        if taken: ASKED.clear()
 
 # %% ../nbs/05_process.ipynb #b2ce122e
 def fill_standard_streams() -> None:

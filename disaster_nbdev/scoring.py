@@ -24,7 +24,7 @@ import pandas as pd
 
 from .cluster import CODE, check_software, connected, hand_over, lost, software
 from .data import UserError, project_root, resolve
-from .files import beside, held, new_file, private_folder, remove_abandoned
+from .files import beside, held, new_file, private_folder, remove, remove_abandoned
 from .process import check_ended, pool
 from .reader import Reader, keyword_words, opened_reader, run_files, unusable, word_inputs
 from .tables import Form, Lines, Rows, chunk_bytes, chunks, form_of, head_bytes, join_parts, named
@@ -415,7 +415,7 @@ class Parts:
         "Leave nothing behind; whoever comes meanwhile finds no folder that is half removed."
         with contextlib.suppress(OSError):
             os.rename(self.folder, aside := beside(self.folder))
-            shutil.rmtree(aside)
+            remove(aside)
 
 # %% ../nbs/50_scoring.ipynb #797aa7ac
 @dataclass
