@@ -6,17 +6,17 @@
 __all__ = ['KINDS', 'WRITTEN', 'EXPANSION', 'SIZES', 'Damaged', 'short', 'parsed', 'typed', 'members', 'tensors', 'described',
            'top_layers', 'check_structure', 'check_classes', 'check_sizes']
 
-# %% ../nbs/15_archive.ipynb #8f0a877e
+# %% ../nbs/15_archive.ipynb #fc29903e
 import io, json, math, zipfile
 from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-# %% ../nbs/15_archive.ipynb #f3258665
+# %% ../nbs/15_archive.ipynb #99e2a79f
 class Damaged(ValueError):
     "A file of a saved run is not what it should be; the message begins with the file's name."
 
-# %% ../nbs/15_archive.ipynb #927dc64b
+# %% ../nbs/15_archive.ipynb #f852793f
 def short(
     error: Exception,
 ) -> str: # at most 160 characters
@@ -24,7 +24,7 @@ def short(
     lines = str(error).strip().splitlines()
     return lines[0][:160].rstrip(". ") if lines else type(error).__name__
 
-# %% ../nbs/15_archive.ipynb #af6fb563
+# %% ../nbs/15_archive.ipynb #d339e97a
 def _number(
     text: str, # of a float in a JSON file
 ) -> float:
@@ -41,7 +41,7 @@ def _distinct(pairs: list[tuple]) -> dict:
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f"the name {twice[:40]!r} occurs twice")
 
-# %% ../nbs/15_archive.ipynb #ed800ed7
+# %% ../nbs/15_archive.ipynb #ce0676ea
 KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a whole number",
          float: "a number", type(None): "null"}
 
@@ -58,7 +58,7 @@ def parsed(
     if type(value) is not dict: raise Damaged(f"{name} must hold an object, not {KINDS[type(value)]}")
     return value
 
-# %% ../nbs/15_archive.ipynb #99815e0c
+# %% ../nbs/15_archive.ipynb #d6bb6b56
 def typed(
     values: Mapping, # what a JSON object holds
     types: Mapping[str, type], # name -> str, bool, int, float or list
@@ -70,7 +70,7 @@ def typed(
         if wanted is float and type(values[key]) is int: continue
         raise Damaged(f"{name}: {key} must be {KINDS[wanted]}, not {KINDS[type(values[key])]}")
 
-# %% ../nbs/15_archive.ipynb #e0966e69
+# %% ../nbs/15_archive.ipynb #e4845167
 WRITTEN = ("metadata.json", "config.json", "model.weights.h5") # files that Keras puts into an archive
 EXPANSION = 20 # times its own size that an archive may unpack to
 
@@ -94,7 +94,7 @@ def members(
     except Exception as error: # damage raises almost anything
         raise Damaged(f"model.keras is not a whole zip archive ({short(error)})") from None
 
-# %% ../nbs/15_archive.ipynb #3949a7fc
+# %% ../nbs/15_archive.ipynb #2dc9f66a
 def _check_dataset(
     path: str, # in the file
     dataset, # h5py.Dataset
@@ -111,7 +111,7 @@ def _check_dataset(
     if dataset.id.get_storage_size() != bytes_ or (bytes_ and not inside):
         refuse(f"declares the shape {dataset.shape}, but does not hold so many numbers")
 
-# %% ../nbs/15_archive.ipynb #e4dfa4da
+# %% ../nbs/15_archive.ipynb #3843b0ab
 def _check_file(
     file, # h5py.File
     size: int, # its bytes
@@ -128,7 +128,7 @@ def _check_file(
     if sum(dataset.nbytes for dataset in found.values()) > size:
         raise Damaged("model.weights.h5 in model.keras: its datasets share their numbers")
 
-# %% ../nbs/15_archive.ipynb #5cd256e6
+# %% ../nbs/15_archive.ipynb #6a161e16
 def tensors(
     data: bytes, # content of model.weights.h5
 ) -> dict[str, np.ndarray]: # path below `layers` -> weights
@@ -148,7 +148,7 @@ def tensors(
             raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} holds numbers that are not finite")
     return found
 
-# %% ../nbs/15_archive.ipynb #406a8eba
+# %% ../nbs/15_archive.ipynb #ec2126a9
 def described(
     value: dict, # what config.json in the archive holds
 ) -> Iterator[dict]:
@@ -161,7 +161,7 @@ def described(
             waiting.extend(one.values())
         elif isinstance(one, list): waiting.extend(one)
 
-# %% ../nbs/15_archive.ipynb #7958a9a7
+# %% ../nbs/15_archive.ipynb #82777cbb
 def top_layers(
     network: dict, # what config.json in the archive holds
 ) -> dict[str, dict]: # name -> description
@@ -174,7 +174,7 @@ def top_layers(
     if not good: raise Damaged("config.json in model.keras describes no network")
     return {one["config"]["name"]: one for one in found}
 
-# %% ../nbs/15_archive.ipynb #f28f49cb
+# %% ../nbs/15_archive.ipynb #ee06dff4
 def _expected_inputs(settings, contextual: bool) -> tuple[str, ...]: # names, sorted
     "What a network with these settings reads."
     if contextual: return ("padding_mask", "segment_ids", "token_ids") if settings.finetune else ("states",)
@@ -199,7 +199,7 @@ def check_structure(
     pooling = layers["pooling"]["config"].get("kind") if "pooling" in layers else "last"
     if pooling != settings.pooling: refuse(f"it says pooling {settings.pooling[:40]}, but the network has {str(pooling)[:40]}")
 
-# %% ../nbs/15_archive.ipynb #ab5586ac
+# %% ../nbs/15_archive.ipynb #fabac661
 def check_classes(
     network: dict, # what config.json in the archive holds
     known: Collection[str], # names under which objects of others are registered
@@ -209,11 +209,11 @@ def check_classes(
         name, module, registered = (one.get(key) for key in ("class_name", "module", "registered_name"))
         if not isinstance(name, str): raise Damaged("config.json in model.keras describes no network")
         if name in ("Lambda", "__lambda__"): raise Damaged("model.keras holds a Lambda layer, which is code; it is not run")
-        own = str(module or "keras").split(".")[0] in ("keras", "keras_hub", "builtins")
+        own = str(module).split(".")[0] in ("keras", "keras_hub", "builtins") or name.startswith("__")
         if not (own or registered in known or name in known):
             raise Damaged(f"model.keras holds a layer {name[:60]}, which this program does not know: add it to CELLS")
 
-# %% ../nbs/15_archive.ipynb #97ac0ff3
+# %% ../nbs/15_archive.ipynb #de33bd5b
 SIZES = ("units", "input_dim", "output_dim", "filters", "hidden_dim", "intermediate_dim", "vocabulary_size", "max_sequence_length")
 
 def check_sizes(

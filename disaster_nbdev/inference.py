@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['GATES', 'STEPS', 'BLOCK', 'POOLINGS', 'INNER', 'USUAL', 'OTHERS', 'saved_weights', 'weights_of', 'shaped',
-           'Direction', 'direction', 'Work', 'work', 'read', 'mean', 'largest', 'attended', 'Network', 'opened_network',
-           'computable', 'blocks', 'summarised', 'keyword_mean', 'logistic', 'decided', 'predicted']
+           'Direction', 'direction', 'Work', 'work', 'read', 'mean', 'largest', 'attended', 'Network', 'unfolded',
+           'opened_network', 'computable', 'blocks', 'summarised', 'keyword_mean', 'logistic', 'decided', 'predicted']
 
 # %% ../nbs/25_inference.ipynb #7881f3f5
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -248,12 +248,11 @@ def _width(settings, embed_dim: int, units: int) -> int: # units: 0 without a ce
     return width + embed_dim * getattr(settings, "keyword_branch", False)
 
 # %% ../nbs/25_inference.ipynb #5f98b954
-def opened_network(
-    model: bytes, # content of model.keras
+def unfolded(
+    weights: Mapping[str, np.ndarray], # what `saved_weights` gave
     settings, # cell, pooling, keyword_branch
-) -> Network:
-    "Read a network that Keras saved; raises `Damaged` for what is none, or none with these settings."
-    weights = saved_weights(model)
+) -> Network: # without `directions`
+    "The network that some weights make; raises `Damaged` for weights that do not fit the settings or each other."
     vectors = weights_of(weights, "embedding")
     rows, dim = vectors[0].shape if vectors[0].ndim == 2 else (0, 0)
     vectors, = shaped(vectors, [(rows, dim)], "the embedding")
@@ -264,9 +263,17 @@ def opened_network(
     dense = weights_of(weights, "dense")
     hidden = dense[0].shape[-1] if dense[0].ndim else 0
     dense = shaped(dense, [(_width(settings, dim, units), hidden), (hidden,), (hidden, 1), (1,)], "the dense layers")
+    return Network(settings.cell, settings.pooling, vectors, (), attention, dense, cells)
+
+def opened_network(
+    model: bytes, # content of model.keras
+    settings, # cell, pooling, keyword_branch
+) -> Network:
+    "Read a network that Keras saved; raises `Damaged` for what is none, or none with these settings."
+    network = unfolded(saved_weights(model), settings)
     with _blas().limit(limits=1): # one thread, so that the same machine always makes the same tables
-        directions = tuple(direction(settings.cell, vectors, each) for each in cells)
-    return Network(settings.cell, settings.pooling, vectors, directions, attention, dense, cells)
+        directions = tuple(direction(settings.cell, network.vectors, each) for each in network.cells)
+    return replace(network, directions=directions)
 
 # %% ../nbs/25_inference.ipynb #59e8ddb7
 INNER = {"lstm": "LSTM", "gru": "GRU", "rnn": "SimpleRNN"} # cell -> class inside `Bidirectional`

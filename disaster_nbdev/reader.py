@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['RUN_FILES', 'LARGEST', 'Settings', 'settings_from', 'keyword_words', 'keywords_of', 'texts_to_clean', 'cleaned_texts',
-           'Reader', 'word_inputs', 'encoder_inputs', 'run_files', 'unusable', 'opened_reader', 'save_reader']
+           'Reader', 'word_inputs', 'encoder_texts', 'encoder_inputs', 'run_files', 'unusable', 'opened_reader',
+           'save_reader']
 
 # %% ../nbs/14_reader.ipynb #126cc00f
 import dataclasses, json
@@ -117,6 +118,17 @@ def word_inputs(
     return inputs
 
 # %% ../nbs/14_reader.ipynb #dd161c64
+def encoder_texts(
+    reader: Reader, # without a vocabulary
+    texts: Iterable[str], # raw tweets
+    keywords: Iterable[str], # as words
+) -> list[str]:
+    "What an encoder reads of each tweet."
+    from disaster_nbdev import encoder
+    texts = encoder.tidy(texts) if reader.config.cleaning == "aware" else reader.clean(texts)
+    if not reader.config.use_keyword: return list(texts)
+    return [f"{keyword} : {text}" for keyword, text in zip(keywords, texts)]
+
 def encoder_inputs(
     reader: Reader, # without a vocabulary
     texts: Iterable[str], # raw tweets
@@ -125,8 +137,7 @@ def encoder_inputs(
     "Word pieces for an encoder that learned, the states of its word pieces for one that did not."
     from disaster_nbdev import encoder
     config = reader.config
-    texts = encoder.tidy(texts) if config.cleaning == "aware" else reader.clean(texts)
-    if config.use_keyword: texts = [f"{keyword} : {text}" for keyword, text in zip(keywords, texts)]
+    texts = encoder_texts(reader, texts, keywords)
     if not config.finetune: return {"states": encoder.token_states(config.embedding, texts).padded(dtype="float16")}
     ids = encoder.token_ids(config.embedding, texts)
     there = (ids != (encoder.tokenizer(config.embedding).pad_token_id or 0)).astype("int32")
