@@ -89,10 +89,18 @@ def to_json(vocabulary: Vocabulary) -> str:
     return json.dumps({"size": vocabulary.size, "words": vocabulary.words, "counts": vocabulary.counts}, ensure_ascii=False)
 
 # %% ../nbs/11_vocabulary.ipynb #60cf6a84
+def _is_vocabulary(value) -> bool:
+    "Whether a JSON value is what `to_json` wrote: as many counts as distinct words, and a size or none."
+    if type(value) is not dict or set(value) != {"size", "words", "counts"}: return False
+    words, counts, size = value["words"], value["counts"], value["size"]
+    if type(words) is not list or type(counts) is not list or len(words) != len(counts): return False
+    if {type(word) for word in words} - {str} or len(set(words)) < len(words): return False
+    if {type(count) for count in counts} - {int} or min(counts, default=0) < 0: return False
+    return size is None or type(size) is int and size > 0
+
 def from_json(text: str) -> Vocabulary: # what `to_json` wrote
     "Read a vocabulary back; raises `UserError` for anything else."
-    try:
-        value = json.loads(text)
-        return Vocabulary(tuple(value["words"]), tuple(value["counts"]), value["size"])
-    except (ValueError, KeyError, TypeError):
-        raise UserError("This is not a saved vocabulary; train the run again.") from None
+    try: value = json.loads(text)
+    except (ValueError, RecursionError): value = None
+    if not _is_vocabulary(value): raise UserError("This is not a saved vocabulary; train the run again.")
+    return Vocabulary(tuple(value["words"]), tuple(value["counts"]), value["size"])
