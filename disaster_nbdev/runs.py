@@ -58,13 +58,23 @@ def run_code(
     "Return the digests of all code that decides the result of a run."
     return code_parts(f"{template}.ipynb", choices=used_entries(config or {}))
 
+def _environment(
+    networks: bool, # whether TensorFlow took part
+) -> dict: # threads, floating-point precision, switches
+    "Return what else on this machine can decide a result."
+    if not networks: return {"threads": {"cores": os.cpu_count()}}
+    from disaster_nbdev.backend import environment
+    return environment()
+
 def made_by(
     template: str, # name of a report template
     config: Mapping | None = None, # as for `run_code`
 ) -> tuple[dict, dict[str, str]]: # facts for a record; file name -> text, to be kept next to it
-    "Return by what a result was made: versions, commit, code and time."
+    "Return by what a result was made: versions, commit, environment, code and time."
     code = run_code(template, config)
-    facts = {"versions": versions(), "git_commit": git_commit(), "code_sha256": hash_of(code),
+    networks = config is None or bool(config.get("cell"))
+    facts = {"versions": versions(), "git_commit": git_commit(),
+             "environment": _environment(networks), "code_sha256": hash_of(code),
              "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     return facts, {"code.json": to_json(code)}
 
