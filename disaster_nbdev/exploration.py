@@ -141,7 +141,7 @@ def vocabulary_figures(
     cleaning: str = "study", # a key of `clean.CLEANINGS`
 ) -> pd.DataFrame: # what, value
     "The words of the training part, and how many of them the cut-off keeps."
-    vocabulary = build_vocabulary(clean(split(train, split_name)[0].text, cleaning), max(cut_off, 2))
+    vocabulary = build_vocabulary(clean(split(train, split_name)[0].text, cleaning), max(cut_off, 2), cleaning)
     kept = vocabulary.counts[:len(vocabulary.ids)]
     return _figures({"distinct words of the training part": len(vocabulary.words),
                      "rows of an embedding matrix (words and padding)": vocabulary.rows,
