@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from .clean import cleaner
-from .data import UserError
+from .data import UserError, composed
 from .provenance import changed_parts, code_parts
 from .vocabulary import Vocabulary, encode, from_json, to_json
 
@@ -48,7 +48,7 @@ def keyword_words(
     keywords: Iterable[str | None], # as the data have them
 ) -> list[str]: # empty where there is none
     "The keywords as words."
-    return [unquote(keyword) if isinstance(keyword, str) else "" for keyword in keywords]
+    return [composed(unquote(keyword)) if isinstance(keyword, str) else "" for keyword in keywords]
 
 # %% ../nbs/14_reader.ipynb #bd28d2c7
 def keywords_of(
