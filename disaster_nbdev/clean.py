@@ -13,7 +13,7 @@ import html, math, re, unicodedata
 from collections.abc import Callable, Iterable
 from itertools import chain
 
-from .data import one_of
+from .data import composed, one_of
 
 # %% ../nbs/10_clean.ipynb #ffc14746
 PICTOGRAPHS = ("\U0001F600-\U0001F64F\U0001F300-\U0001F5FF\U0001F680-\U0001F6FF\U0001F1E0-\U0001F1FF\u2500-\u2BEF"
@@ -26,7 +26,8 @@ STUDY_STEPS = [re.compile(pattern) for pattern in
 def clean_study(
     text: str, # one raw tweet
 ) -> str: # lower-case words as the study left them
-    "The study's cleaning, step by step (source: the study)."
+    "The study's cleaning of the composed text, step by step (source: the study)."
+    text = composed(text)
     for step in STUDY_STEPS: text = step.sub("", text)
     return text.lower().strip()
 
@@ -74,11 +75,12 @@ def plain(
     text: str, # one raw tweet
 ) -> str: # mended, not yet taken apart
     "Mend the encoding, unescape HTML, write plain signs and letters."
-    if not text.isascii(): text = MARK.sub(_mended, text)
+    if not text.isascii(): text = MARK.sub(_mended, composed(text))
     if "&" in text:
         for _ in range(2): text = html.unescape(HUGE.sub("\ufffd", text)) # twice: some tweets hold &amp;amp;
-    # Each character on its own: a long run of accents would take NFKC quadratic time.
-    return text if text.isascii() else NOT_ASCII.sub(lambda character: unicodedata.normalize("NFKC", character[0]), text.translate(PLAIN))
+    if text.isascii(): return text
+    # Each character on its own: a long run of accents would take NFKC quadratic time. An accent may have stood there as an entity.
+    return composed(NOT_ASCII.sub(lambda character: unicodedata.normalize("NFKC", character[0]), text.translate(PLAIN)))
 
 # %% ../nbs/10_clean.ipynb #6485f4c5
 NAMED = [(sign, re.compile(pattern), word) for sign, pattern, word in ( # a pattern is tried where its sign occurs: that is quicker
