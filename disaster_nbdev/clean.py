@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PICTOGRAPHS', 'STUDY_STEPS', 'BLOCK', 'BETWEEN', 'GONE', 'LOWER', 'MARK', 'LOST', 'PLAIN', 'HUGE', 'NOT_ASCII',
            'NAMED', 'TOKEN', 'LONGEST', 'REPEATS', 'ONE', 'PIECES', 'RAREST', 'INNER', 'FRESH', 'ADDRESS', 'KEPT',
-           'SHORT', 'NEW', 'Ranks', 'CLEANINGS', 'clean_study', 'plain', 'tokens', 'alternatives', 'parted',
-           'rewritten', 'clean_aware', 'cleaner', 'clean', 'words']
+           'SHORT', 'NEW', 'Ranks', 'CLEANINGS', 'KEEPS', 'LEAST_LEFT', 'clean_study', 'plain', 'tokens',
+           'alternatives', 'parted', 'rewritten', 'clean_aware', 'cleaner', 'clean', 'kept_by', 'wordless', 'words']
 
 # %% ../nbs/10_clean.ipynb #d92cc8f8
 import html, math, re, unicodedata
@@ -258,6 +258,8 @@ CLEANINGS: dict[str, Callable[[Ranks | dict[str, int] | None], Callable[[Iterabl
     "aware": _aware,
 }
 
+KEEPS = {"study": "words of the letters a to z", "aware": "words of letters, digits and pictures"} # of a tweet; for messages
+
 def cleaner(
     name: str = "study", # a key of `CLEANINGS`
     ranks: Ranks | dict[str, int] | None = None, # of the run's vectors, or who tells them, asked once a call; used by 'aware' only
@@ -272,6 +274,25 @@ def clean(
 ) -> list[str]: # cleaned tweets, words separated by white space
     "Clean many tweets; raises `UserError` for an unknown name."
     return cleaner(name, ranks)(texts)
+
+# %% ../nbs/10_clean.ipynb #bfc42d9f
+def kept_by(
+    name: str, # a key of `CLEANINGS`
+) -> str: # a sentence
+    "What a cleaning keeps of a tweet, and what else could be chosen."
+    others = " or ".join(other for other in CLEANINGS if other != name)
+    return f"The cleaning {name} keeps only {KEEPS.get(name, 'what it was made for')}; another is chosen with -p cleaning {others}."
+
+LEAST_LEFT = 0.9 # share of the tweets with a word left, below which a warning is given
+
+def wordless(
+    cleaned: list[str], # cleaned tweets
+    name: str, # of the cleaning
+) -> str: # a warning; empty: there is nothing to say
+    "Say how many tweets have no word left, where they are many."
+    left = sum(bool(text.strip()) for text in cleaned)
+    if left >= LEAST_LEFT * len(cleaned): return ""
+    return f"Warning: {len(cleaned) - left:,} of {len(cleaned):,} tweets hold no word that the cleaning leaves, and look alike to the network. {kept_by(name)}"
 
 # %% ../nbs/10_clean.ipynb #10b3b3dd
 def words(

@@ -10,7 +10,7 @@ __all__ = ['CHUNK', 'NUMBER', 'UNPACK', 'CONVERT', 'SAVE', 'OTHERS', 'BEGINS', '
            'is_contextual', 'joined', 'files_of', 'check', 'checked', 'matrix', 'ranks', 'rankless']
 
 # %% ../nbs/12_embedding.ipynb #70008cf6
-import contextlib, fcntl, gzip, hashlib, io, json, os, pickle, re, socket, sys, tempfile, unicodedata, zipfile, zlib
+import contextlib, gzip, hashlib, io, json, os, pickle, re, socket, sys, tempfile, unicodedata, zipfile, zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ import pandas as pd
 
 from .clean import words
 from .data import UserError, one_of, resolve
-from .files import cache_file, cache_folder, keep, kept
+from .files import cache_file, cache_folder, held, keep, kept
 from .provenance import code_hash
 from .vocabulary import Vocabulary
 
@@ -605,12 +605,11 @@ def _alone(
     folder: Path, # gensim's; made when it is absent
 ) -> Iterator[None]:
     "Hold the folder for one download at a time; raises `UserError` when it cannot be written to."
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder/".download.lock", "w", encoding="utf-8")
-    except OSError as error: raise UserError(f"{folder} cannot be written to: {error.strerror}. Set GENSIM_DATA_DIR to another folder.") from None
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder/".download.lock"))
+        except OSError as error: raise UserError(f"{folder} cannot be written to: {error.strerror}. Set GENSIM_DATA_DIR to another folder.") from None
         yield
 
 # %% ../nbs/12_embedding.ipynb #a57f658a

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'SEQ_LEN', 'LONGEST_PIECE', 'BATCH_TOKENS', 'LIMIT', 'GLOVE_SIZE', 'Source', 'installed', 'preset',
-           'backbone', 'inputs', 'sequence', 'tokenizer', 'tidy', 'token_ids', 'States', 'cache_file', 'token_states',
-           'sentence_vectors', 'principal', 'static_matrix']
+           'backbone', 'inputs', 'sequence', 'tokenizer', 'tidy', 'token_ids', 'cut', 'States', 'cache_file',
+           'token_states', 'sentence_vectors', 'principal', 'static_matrix']
 
 # %% ../nbs/13_encoder.ipynb #21992964
 import functools, hashlib, importlib.metadata, importlib.util, os, re, warnings
@@ -160,6 +160,15 @@ def token_ids(
     out = np.full((len(rows), max(map(len, rows), default=2)), tokenizer(name).pad_token_id or 0, dtype="int32")
     for row, ids in zip(out, rows): row[:len(ids)] = ids
     return out
+
+# %% ../nbs/13_encoder.ipynb #e2d2ddbb
+def cut(
+    name: str, # a key of `ENCODERS`, hf://..., or a folder
+    texts: Iterable[str], # as `tidy` makes them
+) -> int:
+    "How many texts have more tokens than an encoder is given, so that their end is not read."
+    long = [_readable(text, SEQ_LEN) for text in texts if len(text) > SEQ_LEN - 2] # a token has at least one character
+    return sum(len(row) > SEQ_LEN - 2 for row in tokenizer(name)(long)) if long else 0
 
 # %% ../nbs/13_encoder.ipynb #713b2c12
 @dataclass(frozen=True)
@@ -319,20 +328,33 @@ def _word_vectors(
 # %% ../nbs/13_encoder.ipynb #e548cb2c
 GLOVE_SIZE = 0.68 # root mean square of a number in GloVe's vectors of Kaggle's words
 
+def _turned_vectors(
+    name: str, # a key of `ENCODERS`, hf://..., or a folder
+    words: list[str],
+    embed_dim: int, # numbers per word, at most as many as the encoder has
+) -> np.ndarray: # float32 (len(words), embed_dim), zeros for words of which no piece is known
+    "Vectors of words on their principal axes, as large as GloVe's; raises `UserError`."
+    vectors, known = _word_vectors(name, words)
+    if not 0 < embed_dim <= vectors.shape[1]:
+        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder {name}, not {embed_dim}.")
+    out = np.zeros((len(words), embed_dim), dtype="float32")
+    if known.any(): out[known] = principal(vectors[known], embed_dim)
+    return out * np.float32(GLOVE_SIZE / (np.sqrt((out[known]**2).mean()) if out.any() else 1))
+
+# %% ../nbs/13_encoder.ipynb #f109944f
 def static_matrix(
     vocabulary: Vocabulary,
     embed_dim: int = 256, # numbers per word, at most as many as the encoder has (384)
     name: str = "minilm", # a key of `ENCODERS`, hf://..., or a folder
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), zeros for padding and for words of which no piece is known
     "A vector for each word read alone by the encoder, computed once and kept; raises `UserError`."
-    file = cache_file("static", name, embed_dim, vocabulary.words)
-    out = (kept(file) or {}).get("matrix")
-    if out is not None and out.shape == (vocabulary.rows, embed_dim): return out
-    vectors, known = _word_vectors(name, list(vocabulary.words))
-    if not 0 < embed_dim <= vectors.shape[1]:
-        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder {name}, not {embed_dim}.")
+    words = sorted(vocabulary.words)
+    file = cache_file("static", name, embed_dim, words)
+    vectors = (kept(file) or {}).get("vectors")
+    if vectors is None or vectors.shape != (len(words), embed_dim):
+        vectors = _turned_vectors(name, words, embed_dim)
+        keep(file, LIMIT, vectors=vectors)
+    ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
     out = np.zeros((vocabulary.rows, embed_dim), dtype="float32")
-    if known.any(): out[1:][known] = principal(vectors[known], embed_dim)
-    out *= GLOVE_SIZE / (np.sqrt((out[1:][known]**2).mean()) if out.any() else 1)
-    keep(file, LIMIT, matrix=out)
+    out[[ids[word] for word in words]] = vectors
     return out

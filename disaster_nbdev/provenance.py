@@ -151,7 +151,7 @@ def as_lists(
 # %% ../nbs/05_provenance.ipynb #3fc1ea36
 CARRIERS = {"UserError", "one_of", "project_root", "resolve", "write_whole", "whole_folder", "write_folder", "beside",
             "cache_folder", "cache_file", "kept", "keep", "quiet_stderr", "report_folder", "models_folder",
-            "versions", "git_commit", "provenance", "code_parts", "code_hash", "used_entries"}
+            "versions", "git_commit", "code_parts", "code_hash", "made_by", "run_code"}
 
 @dataclass(frozen=True)
 class Reached:

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['FILES', 'NEEDED', 'report_folder', 'models_folder', 'used_entries', 'run_code', 'made_by', 'prediction_table',
-           'split_metrics', 'to_json', 'write_folder', 'operating_of', 'write_record', 'Record', 'read_record',
-           'read_records', 'source_name', 'start', 'predict_all', 'vector_file', 'write_network', 'started_from',
-           'weights', 'baseline_config', 'write_baseline', 'crossfit_config', 'crossfit_name', 'out_of_fold_tables',
-           'write_crossfit', 'code_changes', 'why_stale']
+           'split_metrics', 'to_json', 'write_folder', 'operating_of', 'write_record', 'read_predictions', 'Record',
+           'read_record', 'read_records', 'source_name', 'start', 'predict_all', 'vector_file', 'write_network',
+           'started_from', 'weights', 'baseline_config', 'write_baseline', 'crossfit_config', 'crossfit_name',
+           'out_of_fold_tables', 'write_crossfit', 'code_changes', 'why_stale']
 
 # %% ../nbs/40_runs.ipynb #bf6287e4
 import dataclasses, json, math, os
@@ -58,13 +58,23 @@ def run_code(
     "Return the digests of all code that decides the result of a run."
     return code_parts(f"{template}.ipynb", choices=used_entries(config or {}))
 
+def _environment(
+    networks: bool, # whether TensorFlow took part
+) -> dict: # threads, floating-point precision, switches
+    "Return what else on this machine can decide a result."
+    if not networks: return {"threads": {"cores": os.cpu_count()}}
+    from disaster_nbdev.backend import environment
+    return environment()
+
 def made_by(
     template: str, # name of a report template
     config: Mapping | None = None, # as for `run_code`
 ) -> tuple[dict, dict[str, str]]: # facts for a record; file name -> text, to be kept next to it
-    "Return by what a result was made: versions, commit, code and time."
+    "Return by what a result was made: versions, commit, environment, code and time."
     code = run_code(template, config)
-    facts = {"versions": versions(), "git_commit": git_commit(), "code_sha256": hash_of(code),
+    networks = config is None or bool(config.get("cell"))
+    facts = {"versions": versions(), "git_commit": git_commit(),
+             "environment": _environment(networks), "code_sha256": hash_of(code),
              "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
     return facts, {"code.json": to_json(code)}
 
@@ -141,6 +151,15 @@ def write_record(
     if history is not None: files["history.csv"] = _csv(history)
     return Record(name, write_folder(report/"runs"/name, {**files, "run.json": to_json(run)}), run)
 
+# %% ../nbs/40_runs.ipynb #7c87ee47
+def read_predictions(
+    path: Path, # what `prediction_table` gave, or a table like it
+    data: dict, # what a record says of its data
+) -> pd.DataFrame: # the same; ids as the data have them
+    "Read predictions back; an id that is text, such as 007 or NA, stays text."
+    if data.get("ids") != "text": return pd.read_csv(path)
+    return pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False, na_values={"probability": [""]})
+
 # %% ../nbs/40_runs.ipynb #c7594cbc
 @dataclass(frozen=True)
 class Record:
@@ -156,7 +175,7 @@ class Record:
 
     def predictions(self, part: str) -> pd.DataFrame: # part: train | validation | test
         "id, probability, label and, where labelled, target."
-        return pd.read_csv(self.folder/f"predictions_{part}.csv")
+        return read_predictions(self.folder/f"predictions_{part}.csv", self.run["data"])
 
 # %% ../nbs/40_runs.ipynb #b1b01734
 FILES = ("predictions_train.csv", "predictions_validation.csv", "predictions_test.csv", "submission.csv") # beside run.json

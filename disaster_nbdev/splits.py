@@ -25,7 +25,7 @@ import pandas as pd
 from .comparison import differences
 from .data import SPLITS, Dataset, UserError
 from .evaluation import PALETTE, _plain, _resampled, figure, holm, metrics
-from .runs import Record, baseline_config, crossfit_name, made_by, to_json, vector_file, write_folder
+from .runs import Record, baseline_config, crossfit_name, made_by, read_predictions, to_json, vector_file, write_folder
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -75,11 +75,11 @@ def wide(
 # %% ../nbs/45_splits.ipynb #1ae31690
 def _long(
     path: Path, # predictions.csv
-    facts: dict, # seeds, splits
+    facts: dict, # seeds, splits, data
 ) -> pd.DataFrame: # run, split (those that it has), seed, id, target, probability
     "Read what `wide` made; raises `UserError` when it is damaged."
     seeds, again = [str(seed) for seed in facts["seeds"]], UserError(f"{path} is damaged or gone; delete the folder and run again.")
-    try: table = pd.read_csv(path)
+    try: table = read_predictions(path, facts.get("data") or {})
     except (OSError, ValueError): raise again from None
     if not {"split", "id", "target", *seeds} <= set(table) or set(table["split"]) != set(facts["splits"]): raise again
     values = table[seeds].apply(pd.to_numeric, errors="coerce")

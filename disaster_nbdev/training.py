@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['PATHS', 'WANTED', 'LIMITS', 'CHOICES', 'SHAPE', 'RunConfig', 'validated', 'from_parameters', 'run_name', 'Prepared',
            'read_words', 'prepared_frames', 'prepare', 'coverage', 'network', 'EpochLog', 'batches', 'fit',
-           'save_model', 'load_model', 'continued']
+           'save_model', 'saved_config', 'loaded', 'load_model', 'continued']
 
 # %% ../nbs/21_training.ipynb #2bbf5688
-import dataclasses, hashlib, json, re, time, zipfile
+import dataclasses, hashlib, json, re, tempfile, time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,11 @@ import pandas as pd
 
 from . import clean as cleaning_module
 from . import embedding as embedding_module
-from .data import SPLITS, Dataset, UserError, check_parameters, one_of, resolve, split
+from .archive import Damaged, check_classes, check_sizes, check_structure, members, parsed, short, tensors, typed
+from .data import SPLITS, Dataset, UserError, check_parameters, one_of, parts, resolve
 from .files import whole_folder
-from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build, keras
-from .reader import Reader, cleaned_texts, keywords_of, opened_reader, run_files, save_reader, unusable
+from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build, keras, own_cells
+from .reader import Reader, cleaned_texts, keywords_of, opened_reader, run_files, save_reader, settings_from, unusable
 from .vocabulary import Vocabulary, build_vocabulary
 
 # %% ../nbs/21_training.ipynb #bb53dd7d
@@ -46,7 +47,7 @@ class RunConfig:
     schedule: str = "constant" # one of `model.SCHEDULES`
     batch_size: int = 64 # tweets
     buckets: bool = True # whether a batch is made of tweets of similar length
-    fused: bool = True # whether the loop of an LSTM or GRU is compiled as one piece on a CPU; the results are the same
+    fused: bool = True # whether the loop of an LSTM or GRU is compiled as one piece on a CPU; the results are the same up to rounding
     epochs: int = 30 # at most
     patience: int = 5 # epochs without a better validation loss before stopping; 0: all epochs, the last weights kept
     vocabulary_size: int = 5677 # only word ids below it are used; 0: all words
@@ -148,7 +149,8 @@ def read_words(
     texts = cleaned_texts(every, config, ranks)
     keywords = cleaning_module.clean(keywords_of(every), config.cleaning, ranks) if config.keyword_branch else []
     n = len(frames["train"]) if config.words_from == "train" else len(every)
-    vocabulary = build_vocabulary(texts[:n] + keywords[:n], config.vocabulary_size or None)
+    if warning := cleaning_module.wordless(texts[:len(frames["train"])], config.cleaning): print(warning)
+    vocabulary = build_vocabulary(texts[:n] + keywords[:n], config.vocabulary_size or None, config.cleaning)
     matrix = embedding_module.matrix(vocabulary, config.embedding, texts=texts, tell=print)
     return Reader(config, vocabulary, ranks and ranks({word for text in texts + keywords for word in text.split()})), matrix
 
@@ -169,8 +171,7 @@ def prepare(
     dataset: Dataset,
 ) -> Prepared:
     "Split, clean, number the words, read their vectors, encode."
-    part, validation = split(dataset.train, config.split)
-    return prepared_frames(config, {"train": part, "validation": validation, "test": dataset.test})
+    return prepared_frames(config, parts(dataset, config.split))
 
 # %% ../nbs/21_training.ipynb #b8d84864
 def coverage(prepared: Prepared) -> dict[str, float]: # distinct, running: fractions of 1; empty for an encoder, which knows every piece
@@ -250,20 +251,65 @@ def save_model(
         for name, text in (others or {}).items(): (fresh/name).write_text(text, encoding="utf-8")
     return folder
 
+# %% ../nbs/21_training.ipynb #b2acf736
+def saved_config(
+    files: Mapping[str, bytes], # of a saved run
+) -> RunConfig:
+    "The configuration of a saved run; raises `Damaged` for one that no run can have."
+    found = parsed(files["config.json"], "config.json")
+    fields = {field.name: field for field in dataclasses.fields(RunConfig)}
+    if unknown := sorted(set(found) - set(fields)): raise Damaged(f"config.json: there is no setting {unknown[0][:40]!r}")
+    typed(found, {name: type(field.default) for name, field in fields.items()}, "config.json")
+    settings_from(found)
+    config = RunConfig(**found)
+    for name, choices in CHOICES.items():
+        if getattr(config, name) not in choices:
+            raise Damaged(f"config.json: there is no {name} {getattr(config, name)[:40]!r}; this program has {', '.join(choices)}")
+    for name, (low, high) in LIMITS.items():
+        if not low <= getattr(config, name) <= high:
+            raise Damaged(f"config.json: {name} must lie between {low:,} and {high:,}")
+    return config
+
+# %% ../nbs/21_training.ipynb #a441f628
+def _checked(
+    files: Mapping[str, bytes], # of a saved run
+    reader: Reader,
+) -> None:
+    "Raise `Damaged` for a network that Keras should not load."
+    parts = members(files["model.keras"])
+    described = parsed(parts["config.json"], "config.json in model.keras")
+    check_structure(described, reader.config, not reader.vocabulary)
+    check_classes(described, {*keras.saving.get_custom_objects(), *own_cells()})
+    check_sizes(described, tensors(parts["model.weights.h5"]))
+
+def loaded(
+    files: Mapping[str, bytes], # what `run_files` gave
+    folder: Path, # where they lay, for messages
+) -> tuple[keras.Model, Reader]:
+    "A saved run, from the content of its files; raises `UserError` when it is not whole, or of an encoder that is not installed."
+    try:
+        reader = opened_reader(files, saved_config(files))
+        if not reader.vocabulary:
+            from disaster_nbdev import encoder
+            encoder.preset(reader.config.embedding)
+        _checked(files, reader)
+        with tempfile.NamedTemporaryFile(suffix=".keras") as file: # the bytes that were checked, whatever the folder holds by now
+            file.write(files["model.keras"])
+            file.flush()
+            model = keras.saving.load_model(file.name, custom_objects=own_cells(), compile=False, safe_mode=True)
+        if reader.vocabulary and model.get_layer("embedding").input_dim != reader.vocabulary.rows:
+            raise Damaged("vocabulary.json has another number of words than the network")
+        return model, reader
+    except (UserError, MemoryError): raise
+    except Damaged as error: raise unusable(folder, str(error)) from None
+    except Exception as error: raise unusable(folder, f"model.keras: {short(error)}") from None # damage raises almost anything
+
 # %% ../nbs/21_training.ipynb #357431db
 def load_model(
     folder: Path, # what `save_model` wrote
 ) -> tuple[keras.Model, Reader]:
     "Read a saved run; raises `UserError` when it is not there, not whole, or of an encoder that is not installed."
-    files = run_files(folder)
-    try:
-        config = RunConfig(**json.loads(files["config.json"]))
-        contextual = embedding_module.is_contextual(config.embedding)
-        if not contextual and "vocabulary.json" not in files: raise KeyError("vocabulary.json")
-        if contextual: from disaster_nbdev import encoder; encoder.preset(config.embedding) # the parts of an encoder are known to Keras from here on
-        return keras.saving.load_model(folder/"model.keras", compile=False), opened_reader(files, config)
-    except UserError: raise
-    except (OSError, TypeError, ValueError, KeyError, zipfile.BadZipFile) as error: raise unusable(folder, type(error).__name__) from None
+    return loaded(run_files(folder), folder)
 
 # %% ../nbs/21_training.ipynb #0528d6ce
 SHAPE = ("cell", "pooling", "embedding", "cleaning", "use_keyword", "keyword_branch", "hidden_size", "words_from", "split") # what a run and the one it goes on from must share
