@@ -163,11 +163,13 @@ def run_parameters(
 def run(recipe, parameters, data, output, cluster, force):
     "Run one RECIPE, or one run described by parameters alone, and add it to the report."
     from disaster_nbdev.data import load
-    from disaster_nbdev.launcher import read_matrix, training_job
+    from disaster_nbdev.launcher import check_words, read_matrix, training_job
     if not recipe and not parameters: raise Mistake(f"Name a recipe ({', '.join(read_matrix()['recipes'])}) or give parameters with -p.")
     job = training_job(run_parameters(recipe, by_name(parameters)))
     needs = [training_job(run_parameters(job.parameters["finetune_from"], {"embedding": job.parameters.get("embedding", "glove")}))] if job.needs else []
-    _make(load(data), [*needs, job], cluster, output=output, force=force, models=True)
+    dataset = load(data)
+    check_words(job, dataset)
+    _make(dataset, [*needs, job], cluster, output=output, force=force, models=True)
 
 # %% ../nbs/60_cli.ipynb #873ef87e
 @main.group(cls=Commands)

@@ -81,7 +81,7 @@ def project_root() -> Path: # folder that holds settings.ini; the working folder
     return folder if (folder/"settings.ini").is_file() else Path.cwd()
 
 # %% ../nbs/00_data.ipynb #64a8b114
-ADDRESS = re.compile(r"(?!hf:)[a-zA-Z][a-zA-Z0-9+.-]*://") # an encoder may be named by one, and is no path
+ADDRESS = re.compile(r"(?!hf:)[a-zA-Z][a-zA-Z0-9.-]*://") # an encoder may be named by one, and is no path
 
 def resolve(
     path: str | Path, # absolute, or relative to the working folder or else to the project's root

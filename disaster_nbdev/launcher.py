@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TAKES', 'MADE_ALWAYS', 'RECORDED', 'PAPERMILL', 'PATIENCE', 'STAGGER', 'KERNEL_TROUBLE', 'QUIET', 'template',
-           'read_matrix', 'recipe_parameters', 'check_name', 'Job', 'training_job', 'own_templates',
+           'read_matrix', 'recipe_parameters', 'check_name', 'Job', 'training_job', 'check_words', 'own_templates',
            'template_parameters', 'own_job', 'entry_job', 'trained_many', 'recipe_config', 'select', 'source_job',
            'with_sources', 'page_key', 'page_keys', 'note_page', 'leaves', 'why_run', 'Notebook', 'literal',
            'start_notebook', 'last_line', 'warnings_in', 'failure', 'Race', 'next_job', 'settle', 'Progress',
@@ -12,9 +12,9 @@ __all__ = ['TAKES', 'MADE_ALWAYS', 'RECORDED', 'PAPERMILL', 'PATIENCE', 'STAGGER
            'plan', 'describe_plan', 'make_report', 'make_benchmark', 'training_set']
 
 # %% ../nbs/42_launcher.ipynb #cb5dcca2
-import dataclasses, hashlib, json, os, signal, subprocess, sys, threading, time
+import dataclasses, hashlib, io, json, os, signal, subprocess, sys, threading, time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,6 +126,21 @@ def training_job(
     if job.page in job.needs: raise UserError(f"The run {job.page} cannot start from itself: give it another recipe's name.")
     check_name(config)
     return job
+
+# %% ../nbs/42_launcher.ipynb #7a111855
+def check_words(
+    job: Job, # a training run
+    dataset: Dataset,
+) -> None:
+    "Number the words and read their vectors; raises `UserError`. Vectors that are computed from the tweets are left to the run."
+    from disaster_nbdev.embedding import is_contextual, joined, source_of
+    from disaster_nbdev.training import from_parameters, parts, read_words
+    config = from_parameters(job.parameters)
+    if is_contextual(config.embedding): return
+    read = [part for part in joined(config.embedding) if not source_of(part).every_word]
+    if not read: return
+    config = dataclasses.replace(config, embedding="+".join(read))
+    with redirect_stdout(io.StringIO()): read_words(config, parts(dataset, config.split)) # the run prints the warnings
 
 # %% ../nbs/42_launcher.ipynb #885e3c6a
 MADE_ALWAYS = {"baseline", "explore", "topics", "compare", "index", "benchmark", "capacity", "trust"} # pages of the commands themselves

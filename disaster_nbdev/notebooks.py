@@ -70,7 +70,7 @@ def listed(
     *options: str, # of git ls-files; none: what git tracks
 ) -> set[str]: # file names; empty outside a repository
     "Return the notebooks of a folder that git lists."
-    try: found = subprocess.run(["git", "ls-files", "-z", *options, "--", "*.ipynb"], cwd=folder, capture_output=True, text=True)
+    try: found = subprocess.run(["git", "ls-files", "-z", *options, "--", "*.ipynb"], cwd=folder, capture_output=True, encoding="utf-8", errors="surrogateescape")
     except OSError: return set()
     return set(found.stdout.split("\0")) - {""} if found.returncode == 0 else set()
 

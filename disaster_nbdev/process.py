@@ -67,7 +67,7 @@ def fill_standard_streams() -> None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             os.dup2(nowhere, number) # children inherit it
             if nowhere != number: os.close(nowhere)
-    if sys.stderr is None: sys.stderr = open(os.devnull, "w")
+    if sys.stderr is None: sys.stderr = open(os.devnull, "w", encoding="utf-8")
 
 # %% ../nbs/05_process.ipynb #0573c4cb
 def flushed(

@@ -221,7 +221,7 @@ def describe(
 ) -> Reached:
     "Hash one statement and list what it uses."
     local = imported_names(statement) if isinstance(statement, DEFINITIONS) else {}
-    stripped = Stripped().visit(_chosen(statement, keys))
+    stripped = Stripped().visit(_chosen(statement, keys)) or ast.Pass() # nothing is left of a print
     uses, origins, modules = set(), [], {}
     for name in sorted(used_names(stripped)):
         home, there = code.resolve(module, name, local)

@@ -900,3 +900,45 @@ def test_minilm_static_is_asked_of_the_encoder(tiny, monkeypatch):
     module.static_matrix = lambda vocabulary, embed_dim=256: np.ones((vocabulary.rows, embed_dim), "float32")
     monkeypatch.setitem(sys.modules, "disaster_nbdev.encoder", module)
     assert matrix(tiny, "minilm-static").shape == (4, 256) and matrix(tiny, "glove+minilm-static").shape == (4, 306)
+
+
+# A new embedding in one line
+
+def letters(vocabulary, texts, seed):
+    "How often each of four letters stands in a word."
+    return np.float32([[0]*4, *([word.count(letter) for letter in "aeio"] for word in vocabulary.words)])
+
+
+@pytest.mark.parametrize("name", ["letters", "letters+glove", "corpus+letters"])
+@pytest.mark.parametrize("cleaning", ["study", "aware"])
+def test_a_new_embedding_is_one_line(sample, tmp_path, monkeypatch, capsys, name, cleaning):
+    from disaster_nbdev.training import fit, from_parameters, network, prepare, run_name, save_model
+    monkeypatch.setitem(EMBEDDINGS, "letters", letters)
+    config = from_parameters({"embedding": name, "cleaning": cleaning, "epochs": 1, "hidden_size": 2, "batch_size": 256, "recipe": "mine"})
+    assert check(name) == name and run_name(config) == f"mine-{name}" and files_of(name) == []
+    prepared = prepare(config, sample)
+    np.testing.assert_array_equal(prepared.matrix[:, -4:] if name.startswith("corpus") else prepared.matrix[:, :4], letters(prepared.vocabulary, None, 0))
+    said = capsys.readouterr().out
+    if cleaning == "aware" and name != "letters+glove":
+        assert said == "Warning: the embedding letters tells no ranks of its words, so the cleaning aware takes tweets apart and rewrites no word.\n"
+        assert prepared.reader.ranks is None
+    elif cleaning == "aware": assert said == "" and prepared.reader.ranks["fire"] == ranks("glove", {"fire"})["fire"]
+    else: assert said == ""
+    model = network(config, prepared)
+    assert len(fit(model, prepared, config)) == 1
+    assert (save_model(tmp_path/"saved", model, prepared.reader)/"config.json").is_file()
+
+
+def test_a_source_with_ranks_serves_the_cleaning_aware(sample, monkeypatch, capsys):
+    from disaster_nbdev.training import from_parameters, prepare
+    known = {"fire": 0, "forest": 1}
+    monkeypatch.setitem(EMBEDDINGS, "letters", embedding.Source(letters, lambda words: {word: known[word] for word in words if word in known}))
+    prepared = prepare(from_parameters({"embedding": "letters", "cleaning": "aware"}), sample)
+    assert prepared.reader.clean(["#ForestFire"]) == ["forest fire"] and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("made, said", [(np.ones((2, 3)), "gave an array of shape (2, 3), not of 4 rows"), (np.ones(4), "gave an array of shape (4,)"), (np.full((4, 2), np.nan), "gave vectors with NaN"),
+                                        (np.zeros((4, 2)), "No word of the tweets has a vector in mine: those of the tweets like 'fire'")], ids=["rows", "flat", "nan", "zero"])
+def test_a_new_embedding_that_gives_no_matrix_of_the_words_is_refused(tiny, monkeypatch, made, said):
+    monkeypatch.setitem(EMBEDDINGS, "mine", lambda vocabulary, texts, seed: made)
+    assert said in fails(lambda: matrix(tiny, "mine"))

@@ -1,5 +1,6 @@
 """A whole report of the sample, made as a user makes it: repeated, with a failure, interrupted, and two at once."""
 import json
+import re
 import os
 import signal
 import subprocess
@@ -66,8 +67,9 @@ def test_one_failure_costs_only_itself(report, tmp_path):
     folder, _ = report
     before = times(folder)
     bad = tmp_path/"bad.txt"
-    bad.write_text("fire 1 2 3\nflood 1 2\n")
-    answer = disaster_run(folder, "-p", "recipe", "broken", "-p", "embedding", str(bad), *SMALL)
+    bad.write_text("the 1e30 -1e30 1e30\na 1e30 1e30 -1e30\nfire 1e30 1e30 1e30\nin -1e30 1e30 1e30\n", encoding="utf-8") # the loss soon is no number
+    answer = disaster_run(folder, "-p", "recipe", "broken", "-p", "embedding", str(bad), "-p", "cell", "none", "-p", "pooling", "mean",
+                          "-p", "optimizer", "sgd", "-p", "learning_rate", "10", "-p", "epochs", "1", "-p", "batch_size", "16")
     assert answer.returncode == 1 and "Failed: broken-bad.txt-" in answer.stderr and "Traceback" not in answer.stderr
     assert times(folder) == before, "no other record is touched, and none is written for the failed run"
     index = (folder/"index.html").read_text(encoding="utf-8")
@@ -75,6 +77,26 @@ def test_one_failure_costs_only_itself(report, tmp_path):
     assert page.name in index and "did not run to its end" in page.read_text(encoding="utf-8")
     again = disaster_run(folder, "-p", "recipe", "small", *SMALL)
     assert again.returncode == 0
+
+
+def test_vectors_of_few_words_are_a_warning_in_the_terminal_and_on_the_page(report, tmp_path):
+    folder, _ = report
+    (tmp_path/"few.txt").write_text("the 0.1 0.2\nfire 0.3 0.4\n", encoding="utf-8")
+    answer = disaster_run(folder, "-p", "recipe", "few", "-p", "embedding", str(tmp_path/"few.txt"), *SMALL)
+    assert answer.returncode == 0, answer.stderr
+    page, = folder.glob("few-few.txt-*.html")
+    said = re.search(r"Warning: only [0-9.]+% of the running words have a vector in \S*few.txt; the network does not see the others.", answer.stdout)
+    assert said and said[0] in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("content, said", [
+    ("/c/en/fire 0.1 0.2\n/c/en/flood 0.3 0.4\n", "No word of the tweets has a vector in"), ("fire 1 2 3\nflood 1 2\n", "vectors.txt, line 2: the row does not hold a word and 3 numbers")], ids=["no word", "uneven"])
+@pytest.mark.parametrize("beside", ["", "glove+", "corpus+"])
+def test_vectors_that_cannot_be_used_are_refused_before_anything_is_written(content, said, beside, tmp_path):
+    (tmp_path/"vectors.txt").write_text(content, encoding="utf-8")
+    answer = disaster_run(tmp_path/"report", "gru", "-p", "epochs", "1", "-p", "embedding", f"{beside}{tmp_path/'vectors.txt'}")
+    assert answer.returncode == 2 and said in answer.stderr and len(answer.stderr.strip().splitlines()) == 1
+    assert not (tmp_path/"report").exists()
 
 
 def test_a_damaged_record_is_made_again(report):

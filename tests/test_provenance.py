@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev.provenance import LOADED, Code, changed_parts, hash_of, parts_of, reach
+from disaster_nbdev.provenance import LOADED, Code, changed_parts, code_hash, hash_of, parts_of, reach
 
 GRU = {"cell": "gru", "cleaning": "study", "embedding": "glove", "optimizer": "adam", "split": "study"}
 
@@ -165,3 +165,9 @@ write_site(report, {}, failed={"gru-glove": "It broke."})
 page = report/"gru-glove.html"
 page.write_text(page.read_text(encoding="utf-8").replace("It broke.", ""), encoding="utf-8")
 """
+
+
+@pytest.mark.parametrize("path", sorted(path for path in (ROOT/"nbs").glob("*.ipynb") if not path.stem[:2].isdigit()), ids=lambda path: path.stem)
+def test_every_template_has_a_hash(path):
+    """Also one that prints and writes no record."""
+    assert len(code_hash(path.name)) == 64
