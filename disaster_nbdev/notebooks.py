@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['KERNEL', 'INJECTED', 'SCRATCH', 'CONFLICT', 'MACHINE_PATH', 'PARAMETER', 'LOGIC', 'tags', 'clean_cell', 'clean',
-           'parse', 'stored', 'tracked', 'is_copy', 'project_notebooks', 'clean_file', 'before_saving',
+           'parse', 'stored', 'listed', 'is_copy', 'project_notebooks', 'clean_file', 'before_saving',
            'template_faults', 'faults']
 
 # %% ../nbs/06_notebooks.ipynb #a00be515
@@ -65,30 +65,32 @@ def stored(notebook) -> bytes:
 # %% ../nbs/06_notebooks.ipynb #ca305a1c
 SCRATCH = re.compile(r"[._]|Untitled|out(?![a-z])") # beginnings of names that .gitignore knows, too
 
-def tracked(
+def listed(
     folder: Path, # with notebooks
+    *options: str, # of git ls-files; none: what git tracks
 ) -> set[str]: # file names; empty outside a repository
-    "Return which notebooks of a folder git tracks."
-    try: found = subprocess.run(["git", "ls-files", "-z", "*.ipynb"], cwd=folder, capture_output=True, text=True)
+    "Return the notebooks of a folder that git lists."
+    try: found = subprocess.run(["git", "ls-files", "-z", *options, "--", "*.ipynb"], cwd=folder, capture_output=True, text=True)
     except OSError: return set()
     return set(found.stdout.split("\0")) - {""} if found.returncode == 0 else set()
 
 def is_copy(
-    path: Path, # a notebook
+    notebook, # as nbformat has it; None: no notebook
+    name: str, # of its file
 ) -> bool:
-    "Return whether papermill has written a file as the executed copy of another."
-    try: facts = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]
-    except (OSError, ValueError, LookupError, TypeError): return False
+    "Return whether papermill has written a notebook as the executed copy of another."
+    facts = notebook.metadata.get("papermill") if notebook else None
     source = facts.get("input_path") if isinstance(facts, dict) else None
-    return bool(source) and Path(source).name != path.name
+    return bool(source) and Path(source).name != name
 
 def project_notebooks(
     folder: Path, # such as nbs
 ) -> list[Path]: # by name
     "Return the notebooks of a folder that belong to the project, scratch and executed copies left out."
-    known = tracked(folder)
-    return [path for path in sorted(folder.glob("*.ipynb"))
-            if path.name in known or not (SCRATCH.match(path.name) or is_copy(path))]
+    tracked, ignored = listed(folder), listed(folder, "--others", "--ignored", "--exclude-standard")
+    paths = [path for path in sorted(folder.glob("*.ipynb")) if path.name in tracked or path.name not in ignored]
+    return [path for path in paths
+            if path.name in tracked or not (SCRATCH.match(path.name) or is_copy(parse(path.read_bytes()), path.name))]
 
 # %% ../nbs/06_notebooks.ipynb #fa020e85
 def clean_file(
@@ -101,12 +103,13 @@ def clean_file(
     if after != before: path.write_bytes(after)
     return after != before
 
-def before_saving(model: dict, **kwargs) -> None: # arguments as Jupyter gives them
+def before_saving(model: dict, path: str = "", **kwargs) -> None: # arguments as Jupyter gives them
     "Clean a notebook when JupyterLab saves it, so that opening one does not change it; its outputs stay until `make export`."
     content = model.get("content")
     if model.get("type") != "notebook" or content.get("nbformat") != 4: return
     import nbformat
-    model["content"] = clean(nbformat.from_dict(content), outputs=True)
+    notebook, name = nbformat.from_dict(content), Path(path).name
+    if not SCRATCH.match(name) and not is_copy(notebook, name): model["content"] = clean(notebook, outputs=True)
 
 # %% ../nbs/06_notebooks.ipynb #4ac9c7df
 CONFLICT = re.compile(r"^`?(<{7}|>{7}) ", re.M)

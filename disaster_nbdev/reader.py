@@ -21,7 +21,7 @@ import pandas as pd
 
 from .archive import Damaged, parsed, typed
 from .clean import CLEANINGS, cleaner
-from .data import UserError
+from .data import UserError, composed
 from .provenance import changed_parts, code_parts
 from .vocabulary import Vocabulary, encode, from_json, to_json
 
@@ -55,7 +55,7 @@ def keyword_words(
     keywords: Iterable[str | None], # as the data have them
 ) -> list[str]: # empty where there is none
     "The keywords as words."
-    return [unquote(keyword) if isinstance(keyword, str) else "" for keyword in keywords]
+    return [composed(unquote(keyword)) if isinstance(keyword, str) else "" for keyword in keywords]
 
 # %% ../nbs/14_reader.ipynb #bd28d2c7
 def keywords_of(

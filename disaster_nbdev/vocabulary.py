@@ -15,7 +15,7 @@ from itertools import repeat
 
 import numpy as np
 
-from .clean import words
+from .clean import kept_by, words
 from .data import UserError
 
 # %% ../nbs/11_vocabulary.ipynb #40511d7e
@@ -43,10 +43,11 @@ class Vocabulary:
 def build_vocabulary(
     cleaned: Iterable[str], # cleaned tweets of the training part only
     size: int | None = None, # only ids below it are used in sequences; None: all
+    cleaning: str = "study", # by which they were cleaned; named in messages
 ) -> Vocabulary:
     "Count the words of cleaned tweets; raises `UserError` when there are none or `size` leaves none."
     counts = Counter(word for text in cleaned for word in words(text))
-    if not counts: raise UserError("The cleaned training tweets hold no word at all; is the text column empty?")
+    if not counts: raise UserError(f"No word of the training tweets is left once they are cleaned. {kept_by(cleaning)}")
     if size is not None and size < 2: raise UserError(f"vocabulary_size must be at least 2, not {size}.")
     ordered = counts.most_common()
     return Vocabulary(tuple(w for w, _ in ordered), tuple(n for _, n in ordered), size)

@@ -300,6 +300,10 @@ def test_git_ignores_what_the_check_leaves_alone(repository):
     (repository/"nbs"/"out.ipynb").write_text("{}")
     git(repository, "add", "-f", "nbs/out.ipynb")
     assert "out.ipynb" in [path.name for path in project_notebooks(repository/"nbs")], "what git tracks is judged whatever its name"
+    (repository/"nbs"/"mine.ipynb").write_text("{}")
+    assert "mine.ipynb" in [path.name for path in project_notebooks(repository/"nbs")]
+    (repository/".git"/"info"/"exclude").write_text("mine.ipynb\n")
+    assert "mine.ipynb" not in [path.name for path in project_notebooks(repository/"nbs")], "what the user lets git ignore is left alone"
 
 
 def test_the_kernel_has_one_name_everywhere():
