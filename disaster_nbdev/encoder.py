@@ -263,8 +263,10 @@ def cache_file(
     *parts, # what else the result depends on, as JSON can hold it
 ) -> Path: # .npz; it need not exist
     "Where a result of an encoder is kept."
+    from disaster_nbdev.backend import environment
     code = code_hash("encoder.token_states", "encoder.static_matrix")
-    return files.cache_file(kind, code, _identity(preset(name)), importlib.metadata.version("keras-hub"), *parts)
+    versions = [importlib.metadata.version(library) for library in ("numpy", "tensorflow", "keras-hub")]
+    return files.cache_file(kind, code, _identity(preset(name)), versions, environment(), *parts)
 
 # %% ../nbs/13_encoder.ipynb #493aa538
 def _states(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev import model, training
+from disaster_nbdev import encoder, model, training
 from disaster_nbdev.data import Dataset, load, parts
 from disaster_nbdev.encoder import installed
 from disaster_nbdev.resampling import crossfit, grouped_folds, network_trainer, repeated
@@ -76,7 +76,7 @@ def test_a_single_run_is_the_same_run_inside_a_repetition(name, tmp_path, monkey
 def test_other_trainings_in_the_process_leave_no_trace():
     config, dataset = settings("compiled loop"), few()
     first = single(config, dataset)
-    single(dataclasses.replace(config, cell="lstm", hidden_size=4, batch_size=60, epochs=1, seed=1), dataset)
+    single(dataclasses.replace(config, cell="lstm", hidden_size=4, batch_size=160, epochs=1, seed=1), dataset)
     single(dataclasses.replace(config, pooling="last", fused=False, buckets=False, finetune=True, epochs=1), dataset)
     for draw in (random.random, np.random.random, lambda: model.keras.random.uniform((3,))): draw()  # whatever else draws by chance
     np.testing.assert_allclose(single(config, dataset), first, **NEAR)
@@ -107,3 +107,11 @@ def test_the_words_of_the_test_tweets_are_in_every_training(monkeypatch):
     repeated(network_trainer(config), dataset, ["study"], [42])
     (one, vectors), (other, again) = seen
     assert one.vocabulary == other.vocabulary and one.ranks == other.ranks and np.array_equal(vectors, again)
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA"])
+def test_what_other_threads_have_computed_is_not_taken_from_the_cache(name, monkeypatch):
+    if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
+    before = encoder.cache_file("static", "minilm", ["fire"])
+    monkeypatch.setenv(name, "AVX2" if name == "ONEDNN_MAX_CPU_ISA" else "61")
+    assert encoder.cache_file("static", "minilm", ["fire"]) != before
