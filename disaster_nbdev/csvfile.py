@@ -71,8 +71,8 @@ MARKS = {b"PK\x03\x04": WORKBOOK, b"\xd0\xcf\x11\xe0": WORKBOOK, b"\xff\xfe": UT
 
 def no_table(start: bytes) -> str | None: # start: the first bytes of a file
     "What a file is that holds no text in UTF-8, if its first bytes say so."
-    if start and start.count(0) > len(start) // 4: return "UTF-16 without a byte order mark; save it as UTF-8"
-    return next((what for mark, what in MARKS.items() if start.startswith(mark)), None)
+    zeros = start.count(0) > len(start) // 4
+    return next((what for mark, what in MARKS.items() if start.startswith(mark)), "UTF-16 without a byte order mark; save it as UTF-8" if zeros else None)
 
 def opened(
     source: str, # path, or - for standard input
