@@ -275,11 +275,10 @@ def csv_tables(
         if ended and held and held[-1:] not in b"\r\n": held += layout.line_end
         lines = held[:held.rfind(layout.line_end) + 1] if not ended else held
         table, end = None, plain_end(lines, layout.separator, layout.quotes) if layout.line_end == b"\n" else 0
-        if end:
+        if end and (end == len(lines) or not ended): # a mark that stays open at the end is for the strict reader
             try: table = arrow_table(lines[:end], layout)
             except pa.ArrowInvalid: pass # the strict reader says which row it is
         if table is None: table, end = strict_table(lines, layout, source, row, ended)
         held, row = held[end:], row + len(table)
         if len(held) > LONGEST: raise UserError(f"{source}, row {row}: a quotation mark is never closed, or the row is longer than {LONGEST >> 20} MB.")
         yield table
-    if held: raise faulty(source, row, csv.Error("end of data"), layout.separator)
