@@ -71,8 +71,8 @@ MARKS = {b"PK\x03\x04": WORKBOOK, b"\xd0\xcf\x11\xe0": WORKBOOK, b"\xff\xfe": UT
 
 def no_table(start: bytes) -> str | None: # start: the first bytes of a file
     "What a file is that holds no text in UTF-8, if its first bytes say so."
-    if start and start.count(0) > len(start) // 4: return "UTF-16 without a byte order mark; save it as UTF-8"
-    return next((what for mark, what in MARKS.items() if start.startswith(mark)), None)
+    zeros = start.count(0) > len(start) // 4
+    return next((what for mark, what in MARKS.items() if start.startswith(mark)), "UTF-16 without a byte order mark; save it as UTF-8" if zeros else None)
 
 def opened(
     source: str, # path, or - for standard input
@@ -275,11 +275,10 @@ def csv_tables(
         if ended and held and held[-1:] not in b"\r\n": held += layout.line_end
         lines = held[:held.rfind(layout.line_end) + 1] if not ended else held
         table, end = None, plain_end(lines, layout.separator, layout.quotes) if layout.line_end == b"\n" else 0
-        if end:
+        if end and (end == len(lines) or not ended): # a mark that stays open at the end is for the strict reader
             try: table = arrow_table(lines[:end], layout)
             except pa.ArrowInvalid: pass # the strict reader says which row it is
         if table is None: table, end = strict_table(lines, layout, source, row, ended)
         held, row = held[end:], row + len(table)
         if len(held) > LONGEST: raise UserError(f"{source}, row {row}: a quotation mark is never closed, or the row is longer than {LONGEST >> 20} MB.")
         yield table
-    if held: raise faulty(source, row, csv.Error("end of data"), layout.separator)

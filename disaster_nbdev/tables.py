@@ -45,7 +45,7 @@ def form_of(
     if given: one_of("format", given, ("csv", "jsonl"))
     zipped = name.lower().endswith(".gz")
     ending = Path(name.lower().removesuffix(".gz")).suffix
-    if ending in (".xlsx", ".xls", ".ods"): raise UserError(f"{name} is a workbook: save it as CSV (UTF-8); its ending must be one of {', '.join(KINDS)}.")
+    if ending in (".xlsx", ".xls", ".ods"): raise UserError(f"{name} is a workbook, which is not read here; save it as CSV: it must be one of {', '.join(KINDS)}.")
     if ending and ending not in known and not given:
         raise UserError(f"The ending of {name} says no format that is known here: it must be one of {', '.join(KINDS)}, with .gz behind it if need be; or say with --format what it holds.")
     if zipped and ending == ".parquet": raise UserError(f"{name}: a Parquet file is compressed already; leave out .gz.")

@@ -149,8 +149,8 @@ def read_words(
     texts = cleaned_texts(every, config, ranks)
     keywords = cleaning_module.clean(keywords_of(every), config.cleaning, ranks) if config.keyword_branch else []
     n = len(frames["train"]) if config.words_from == "train" else len(every)
-    if warning := cleaning_module.wordless(texts[:len(frames["train"])], config.cleaning): print(warning)
     vocabulary = build_vocabulary(texts[:n] + keywords[:n], config.vocabulary_size or None, config.cleaning)
+    if warning := cleaning_module.wordless(texts[:len(frames["train"])], config.cleaning): print(warning)
     matrix = embedding_module.matrix(vocabulary, config.embedding, texts=texts, tell=print)
     return Reader(config, vocabulary, ranks and ranks({word for text in texts + keywords for word in text.split()})), matrix
 

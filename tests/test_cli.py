@@ -39,22 +39,23 @@ TEST = b"id,keyword,location,text\n900,,,calm\n"
     (None, None, "There is no train.csv in"),
     ((HEADER + GOOD).encode(), None, "There is no test.csv in"),
     (b"id,keyword,text,target\n1,,fire,1\n", TEST, "has no column location; it has id, keyword, text, target"),
-    ((HEADER + GOOD + "77,,,fire,2\n").encode(), TEST, "train.csv, row 22, column target: the label is 0 or 1, not 2"),
+    ((HEADER + GOOD + "77,,,fire,2\n").encode(), TEST, "train.csv, row 22, column target: the label is 0 or 1, not '2'"),
     ((HEADER + GOOD + "3,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: 3 occurs twice"),
-    ((HEADER + GOOD + "x,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: a whole number is needed, not 'x'"),
-    ((HEADER + GOOD + "78,,,fire,\n").encode(), TEST, "train.csv, row 22, column target: a whole number is needed, not nothing"),
+    ((HEADER + GOOD + " ,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: an id is needed, of characters that can be seen, not nothing"),
+    ((HEADER + GOOD + "77,,,,1\n").encode(), TEST, "train.csv, row 22, column text: a tweet needs a text; without one take the row out, not nothing"),
+    ((HEADER + GOOD + "78,,,fire,\n").encode(), TEST, "train.csv, row 22, column target: the label is 0 or 1, not nothing"),
     (b"", TEST, "train.csv is empty"),
     (HEADER.encode(), TEST, "train.csv holds a header and no tweets"),
     ((HEADER + GOOD + "79,,,caf\u00e9,1\n").encode("latin-1"), TEST, "train.csv is not UTF-8: row 22, column text"),
     ((HEADER + GOOD).encode(), b"id,keyword,location,text,target\n900,,,calm,0\n", "labels of test rows would leak"),
-    ((HEADER + GOOD + '80,,,"fire,1\n').encode(), TEST, "is not a CSV table"),
-    (b"\x00\x01\x02" + HEADER.encode(), TEST, "holds NUL bytes"),
+    ((HEADER + GOOD + '80,,,"fire,1\n').encode(), TEST, "train.csv, row 22: a quotation mark is never closed"),
+    (b"\x00\x01\x02" + HEADER.encode(), TEST, "holds NUL bytes (row 1)"),
     ((HEADER + "".join(f"{i},,,t {i},1\n" for i in range(20))).encode(), TEST, "all labels are 1"),
     ((HEADER + GOOD + "81,,,fire,1,\n").encode(), TEST, "train.csv, row 22: 6 fields, but the header has 5"),
-    ((HEADER + GOOD).replace(",", ";").encode(), TEST, "separated by semicolons"),
-    (b"\x1f\x8b\x08" + HEADER.encode(), TEST, "is compressed; unpack it first"),
+    ((HEADER + GOOD).replace(",", ";").replace("text", "tweet").encode(), TEST, "has no column text; it has id, keyword, location, tweet, target (separated by semicolons)"),
+    (b"\x1f\x8b\x08" + HEADER.encode(), TEST, "cannot be unpacked"),
     ("\ufeff".encode() + (HEADER + GOOD).encode(), b"", "test.csv is empty"),
-], ids=["no files", "no test", "no column", "label 2", "id twice", "id no number", "no label", "empty", "header only", "latin-1", "labelled test",
+], ids=["no files", "no test", "no column", "label 2", "id twice", "no id", "no text", "no label", "empty", "header only", "latin-1", "labelled test",
         "open quote", "binary", "one class", "ragged", "semicolons", "gzip", "empty test"])
 @pytest.mark.parametrize("command", [("data", "show"), ("report",)], ids=" ".join)
 def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
@@ -105,7 +106,7 @@ def test_score_keeps_rows_columns_and_order(saved, tmp_path):
 
 
 def test_score_from_and_to_a_pipe(saved):
-    text = 'text,who\n"Fire, near the station",a\n,b\n"two\nlines",c\n'
+    text = 'text,who\n"Fire, near the station",a\nzzz,b\n"two\nlines",c\n'
     answer = subprocess.run(["disaster", "score", "-", "--run", str(saved)], input=text, capture_output=True, text=True)
     assert answer.returncode == 0
     assert pd.read_csv(io.StringIO(answer.stdout)).who.tolist() == ["a", "b", "c"]
