@@ -244,16 +244,23 @@ def test_a_reader_that_is_given_up_reads_no_more(tmp_path):
 
 def test_a_stream_that_is_given_up_waits_for_who_reads_it():
     from disaster_nbdev.tables import Marked
+    entered, go_on, read = threading.Event(), threading.Event(), []
     class Slow:
-        def read(self, size): return time.sleep(0.1) or b"fire\n"
-    marked, read = Marked(Slow(), 1), []
+        def read(self, size):
+            entered.set()
+            assert go_on.wait(60)
+            return b"fire\n"
+    marked = Marked(Slow(), 1)
     def reading():
         while data := marked.read(100): read.append(data)
-    (reader := threading.Thread(target=reading)).start()
-    time.sleep(0.15)
-    marked.stop()
-    reader.join(0.05)
-    assert not reader.is_alive() and len(read) == 2
+    threads = [threading.Thread(target=reading), threading.Thread(target=marked.stop)]
+    threads[0].start()
+    assert entered.wait(60)
+    threads[1].start()
+    while marked.columns: time.sleep(0.001) # until `stop` has begun
+    go_on.set()
+    for thread in threads: thread.join(60)
+    assert not any(thread.is_alive() for thread in threads) and read == [b"fire\n"] and marked.read(100) == b""
 
 
 def test_no_row_is_taken_for_the_end(saved, tmp_path):
