@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from .clean import words
+from .archive import Damaged, array_of
 from .data import UserError, one_of, resolve
 from .files import cache_file, cache_folder, keep, kept
 from .vocabulary import Vocabulary
@@ -270,7 +271,7 @@ def _side_car(
         try:
             if not plain.is_file():
                 with zipfile.ZipFile(packed) as archive: plain = archive.extract("val.npy", folder)
-            vectors = np.load(plain, mmap_mode="r", allow_pickle=False)
+            vectors = array_of(plain)
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"The vectors beside {path} are damaged or cut short: fetch them again.") from error
         yield vectors
@@ -424,7 +425,8 @@ def glove_matrix(
     vocabulary: Vocabulary,
 ) -> np.ndarray: # float32 (vocabulary.rows, 50)
     "Take the vocabulary's vectors out of the installed GloVe wheel; raises `UserError` when it is not installed."
-    vectors = np.load(_glove_file("glove_6B_50d_emb.npy"), mmap_mode="r", allow_pickle=False)
+    try: vectors = array_of(_glove_file("glove_6B_50d_emb.npy"))
+    except (Damaged, OSError) as error: raise UserError(f"The GloVe wheel is damaged ({error}): install it again.") from None
     ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
     pairs = ((ids[word], vectors[row]) for word, row in glove_ranks(ids).items())
     return fill(vocabulary, vectors.shape[1], pairs, "the GloVe wheel")
