@@ -4,19 +4,20 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'WRITTEN', 'EXPANSION', 'SIZES', 'Damaged', 'short', 'parsed', 'typed', 'members', 'tensors', 'described',
-           'top_layers', 'check_structure', 'check_classes', 'check_sizes']
+           'top_layers', 'check_structure', 'check_classes', 'check_sizes', 'array_of']
 
-# %% ../nbs/15_archive.ipynb #fc29903e
+# %% ../nbs/15_archive.ipynb #59a9b3a0
 import io, json, math, zipfile
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
-# %% ../nbs/15_archive.ipynb #99e2a79f
+# %% ../nbs/15_archive.ipynb #0ff9ffcc
 class Damaged(ValueError):
     "A file of a saved run is not what it should be; the message begins with the file's name."
 
-# %% ../nbs/15_archive.ipynb #f852793f
+# %% ../nbs/15_archive.ipynb #5d9f16c5
 def short(
     error: Exception,
 ) -> str: # at most 160 characters
@@ -24,7 +25,7 @@ def short(
     lines = str(error).strip().splitlines()
     return lines[0][:160].rstrip(". ") if lines else type(error).__name__
 
-# %% ../nbs/15_archive.ipynb #d339e97a
+# %% ../nbs/15_archive.ipynb #6cc35bb5
 def _number(
     text: str, # of a float in a JSON file
 ) -> float:
@@ -41,7 +42,7 @@ def _distinct(pairs: list[tuple]) -> dict:
     twice = next(name for name in names if names.count(name) > 1)
     raise ValueError(f"the name {twice[:40]!r} occurs twice")
 
-# %% ../nbs/15_archive.ipynb #ce0676ea
+# %% ../nbs/15_archive.ipynb #55e07299
 KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a whole number",
          float: "a number", type(None): "null"}
 
@@ -58,7 +59,7 @@ def parsed(
     if type(value) is not dict: raise Damaged(f"{name} must hold an object, not {KINDS[type(value)]}")
     return value
 
-# %% ../nbs/15_archive.ipynb #d6bb6b56
+# %% ../nbs/15_archive.ipynb #667144fc
 def typed(
     values: Mapping, # what a JSON object holds
     types: Mapping[str, type], # name -> str, bool, int, float or list
@@ -70,7 +71,7 @@ def typed(
         if wanted is float and type(values[key]) is int: continue
         raise Damaged(f"{name}: {key} must be {KINDS[wanted]}, not {KINDS[type(values[key])]}")
 
-# %% ../nbs/15_archive.ipynb #e4845167
+# %% ../nbs/15_archive.ipynb #12a2534c
 WRITTEN = ("metadata.json", "config.json", "model.weights.h5") # files that Keras puts into an archive
 EXPANSION = 20 # times its own size that an archive may unpack to
 
@@ -94,7 +95,7 @@ def members(
     except Exception as error: # damage raises almost anything
         raise Damaged(f"model.keras is not a whole zip archive ({short(error)})") from None
 
-# %% ../nbs/15_archive.ipynb #2dc9f66a
+# %% ../nbs/15_archive.ipynb #7258ea04
 def _check_dataset(
     path: str, # in the file
     dataset, # h5py.Dataset
@@ -111,7 +112,7 @@ def _check_dataset(
     if dataset.id.get_storage_size() != bytes_ or (bytes_ and not inside):
         refuse(f"declares the shape {dataset.shape}, but does not hold so many numbers")
 
-# %% ../nbs/15_archive.ipynb #3843b0ab
+# %% ../nbs/15_archive.ipynb #45265fd0
 def _check_file(
     file, # h5py.File
     size: int, # its bytes
@@ -128,7 +129,7 @@ def _check_file(
     if sum(dataset.nbytes for dataset in found.values()) > size:
         raise Damaged("model.weights.h5 in model.keras: its datasets share their numbers")
 
-# %% ../nbs/15_archive.ipynb #6a161e16
+# %% ../nbs/15_archive.ipynb #4c8da0a6
 def tensors(
     data: bytes, # content of model.weights.h5
 ) -> dict[str, np.ndarray]: # path below `layers` -> weights
@@ -148,7 +149,7 @@ def tensors(
             raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} holds numbers that are not finite")
     return found
 
-# %% ../nbs/15_archive.ipynb #ec2126a9
+# %% ../nbs/15_archive.ipynb #c1616c08
 def described(
     value: dict, # what config.json in the archive holds
 ) -> Iterator[dict]:
@@ -161,7 +162,7 @@ def described(
             waiting.extend(one.values())
         elif isinstance(one, list): waiting.extend(one)
 
-# %% ../nbs/15_archive.ipynb #82777cbb
+# %% ../nbs/15_archive.ipynb #a89b644f
 def top_layers(
     network: dict, # what config.json in the archive holds
 ) -> dict[str, dict]: # name -> description
@@ -174,7 +175,7 @@ def top_layers(
     if not good: raise Damaged("config.json in model.keras describes no network")
     return {one["config"]["name"]: one for one in found}
 
-# %% ../nbs/15_archive.ipynb #ee06dff4
+# %% ../nbs/15_archive.ipynb #6e205e1d
 def _expected_inputs(settings, contextual: bool) -> tuple[str, ...]: # names, sorted
     "What a network with these settings reads."
     if contextual: return ("padding_mask", "segment_ids", "token_ids") if settings.finetune else ("states",)
@@ -199,7 +200,7 @@ def check_structure(
     pooling = layers["pooling"]["config"].get("kind") if "pooling" in layers else "last"
     if pooling != settings.pooling: refuse(f"it says pooling {settings.pooling[:40]}, but the network has {str(pooling)[:40]}")
 
-# %% ../nbs/15_archive.ipynb #fabac661
+# %% ../nbs/15_archive.ipynb #08d68e6f
 def check_classes(
     network: dict, # what config.json in the archive holds
     known: Collection[str], # names under which objects of others are registered
@@ -213,7 +214,7 @@ def check_classes(
         if not (own or registered in known or name in known):
             raise Damaged(f"model.keras holds a layer {name[:60]}, which this program does not know: add it to CELLS")
 
-# %% ../nbs/15_archive.ipynb #de33bd5b
+# %% ../nbs/15_archive.ipynb #43996a29
 SIZES = ("units", "input_dim", "output_dim", "filters", "hidden_dim", "intermediate_dim", "vocabulary_size", "max_sequence_length")
 
 def check_sizes(
@@ -228,3 +229,15 @@ def check_sizes(
             size = config.get(name, 1)
             if size is not None and (type(size) is not int or not 0 < size <= largest):
                 raise Damaged(f"config.json in model.keras declares {name} {str(size)[:40]}, but no array of the network is so large")
+
+# %% ../nbs/15_archive.ipynb #3eaba80c
+def array_of(
+    path: Path, # .npy
+) -> np.ndarray: # memory-mapped, of numbers
+    "Open an array of numbers without reading it; raises `Damaged` for a file that is none, and `OSError` for one that is not there."
+    try: found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, PermissionError): raise
+    except Exception as error: # a malformed header raises almost anything
+        raise Damaged(f"{path.name} is not a whole .npy file ({short(error)})") from None
+    if isinstance(found, np.ndarray) and found.dtype.kind in "fiu": return found
+    raise Damaged(f"{path.name} does not hold an array of numbers")

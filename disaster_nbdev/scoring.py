@@ -89,12 +89,14 @@ def checked_run(run: Packed) -> bool: # whether numpy computes it
 
 def _of_words(run: Packed) -> Predictor:
     "What scores tweets with a network of words."
-    from disaster_nbdev.alone import probabilities, settled
+    from disaster_nbdev.alone import probabilities, settled, steady
     from disaster_nbdev.inference import opened_network
     reader, reading = opened_reader(run.files), threading.Lock()
     network = opened_network(run.files["model.keras"], reader.config)
+    quick = steady(network, reader.config.keyword_branch)
     def score(texts: list[str], keywords: list[str | None], edges: Iterable[float] = ()) -> np.ndarray:
         with reading: inputs = word_inputs(reader, texts, keyword_words(keywords))
+        if not quick: return probabilities(network, inputs, np.arange(len(texts)))
         return settled(network.predict(inputs), edges, lambda rows: probabilities(network, inputs, rows))
     return score
 

@@ -1,6 +1,5 @@
 """Cleanings: the study's stays as it was; `aware` survives anything, follows the vectors, and needs only the ranks of what it wrote."""
 import random
-import time
 import unicodedata
 from functools import partial
 
@@ -107,18 +106,18 @@ HOSTILE = {"letters": "x"*100_000, "words": "fire "*20_000, "hyphens": "a-"*50_0
            "arabic": "\u202eمرحبا "*14_000, "capitals": "aB"*50_000, "distinct": " ".join(f"{i:05d}".translate(str.maketrans("0123456789", "abcdefghij"))*7 for i in range(2_700)), "asks": "?!"*50_000}
 
 
+@pytest.mark.timeout(600)  # most take hundredths of a second; what grows with the square would take hours
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_tweets(kind):
-    started = time.process_time()
     first, second = clean([HOSTILE[kind], ""], "aware", toy)
-    assert second == "" and "\ud800" not in first and time.process_time() - started < 20          # seconds, on a slow machine; most take hundredths
+    assert second == "" and "\ud800" not in first
     assert len(alternatives("x"*41)) == 1
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_tweets_in_the_study(kind):
-    started = time.process_time()
-    assert clean([HOSTILE[kind], "Fire"]) == [clean_study(HOSTILE[kind]), "fire"] and time.process_time() - started < 20
+    assert clean([HOSTILE[kind], "Fire"]) == [clean_study(HOSTILE[kind]), "fire"]
 
 
 # What the quick ways could read otherwise than the definitions: marks and references cut anywhere, white space of all kinds, signs beside names and addresses.

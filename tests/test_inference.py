@@ -1,4 +1,6 @@
-"""A network of words run by numpy gives what Keras gives, whatever else is scored with a tweet, and without TensorFlow."""
+"""A network of words run by numpy gives what Keras gives to within rounding, whatever else is scored, and labels that no rounding changes."""
+import json
+import os
 import subprocess
 import sys
 
@@ -6,7 +8,8 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from disaster_nbdev.inference import BLOCK, opened_network
+from disaster_nbdev.alone import NOISE, probabilities, settled, steady
+from disaster_nbdev.inference import BLOCK, computable, opened_network
 from disaster_nbdev.reader import opened_reader, run_files
 
 POOLINGS = ("last", "mean", "max", "both", "attention")
@@ -19,12 +22,13 @@ def settings(cell: str, pooling: str, **changes):
     return RunConfig(cell=cell, pooling=pooling, **{"hidden_size": 12, **changes})
 
 
-def pair(config, tmp_path):
+def pair(config, tmp_path, scale=0.6):
     """The same random network for Keras and for numpy; every weight is drawn, the biases too."""
     from disaster_nbdev.model import build
     rng = np.random.default_rng(3)
     model = build(config, rng.normal(size=(50, 7)).astype("float32"))
-    model.set_weights([rng.normal(size=w.shape).astype("float32") * 0.6 for w in model.get_weights()])
+    draw = lambda shape: rng.normal(size=shape) * (scale or len(np.zeros(shape)) ** -0.5)
+    model.set_weights([draw(w.shape).astype("float32") for w in model.get_weights()])
     model.save(tmp_path/"model.keras")
     return model, opened_network((tmp_path/"model.keras").read_bytes(), config)
 
@@ -54,17 +58,84 @@ def test_the_branch_of_the_keyword_agrees_with_keras(cell, pooling, tmp_path):
     np.testing.assert_allclose(network.predict(inputs), predict(model, inputs), atol=2e-5)
 
 
+def orders(n: int) -> list[list[np.ndarray]]:
+    """Ways to take n rows: shuffled, in chunks of several sizes, and one by one."""
+    ways = [[np.random.default_rng(0).permutation(n)], [np.arange(n)[::-1]], [np.array([row]) for row in range(0, n, n // 20)]]
+    return ways + [[np.arange(n)[start:start + size] for start in range(0, n, size)] for size in (100, 255, 256, 300)]
+
+
 @pytest.mark.parametrize("cell, pooling, hidden_size", [(*kind, size) for kind in KINDS for size in ((5, 64) if kind[0] != "none" else (5,))])
-def test_a_row_does_not_depend_on_the_others(cell, pooling, hidden_size, tmp_path):
-    _, network = pair(settings(cell, pooling, hidden_size=hidden_size, keyword_branch=True), tmp_path)
-    inputs = {"words": rows(2 * BLOCK + 77, 40), "keyword": rows(2 * BLOCK + 77, 3, seed=1)}
+def test_company_changes_a_probability_by_rounding_and_a_label_not_at_all(cell, pooling, hidden_size, tmp_path):
+    _, network = pair(settings(cell, pooling, hidden_size=hidden_size, keyword_branch=True), tmp_path, scale=None)
+    n = 2 * BLOCK + 77
+    inputs = {"words": rows(n, 40), "keyword": rows(n, 3, seed=1)}
     whole = network.predict(inputs)
-    some = lambda chosen: network.predict({name: ids[chosen] for name, ids in inputs.items()})
-    for size in (1, 100, 256, 300):
-        starts = range(0, len(whole), size) if size > 1 else range(20)
-        for start in starts: np.testing.assert_array_equal(some(slice(start, start + size)), whole[start:start + size])
-    shuffled = np.random.default_rng(0).permutation(len(whole))
-    np.testing.assert_array_equal(some(shuffled), whole[shuffled])
+    assert np.ptp(whole) > 0.01 and steady(network, keyword=True)
+    edges = [float(whole[row]) + step for row, step in ((0, -1e-8), (n // 2, 0.0), (n - 1, 1e-8))]
+
+    def scored(chosen):
+        given = {name: ids[chosen] for name, ids in inputs.items()}
+        return settled(network.predict(given), edges, lambda near: probabilities(network, given, near))
+    first = scored(np.arange(n))
+    np.testing.assert_allclose(first, whole, rtol=0, atol=NOISE)
+    for way in orders(n):
+        for chosen in way:
+            again = scored(chosen)
+            np.testing.assert_allclose(again, first[chosen], rtol=0, atol=NOISE)
+            for edge in edges: np.testing.assert_array_equal(again > edge, first[chosen] > edge)
+
+
+@pytest.mark.parametrize("cell, pooling", KINDS)
+def test_numpy_knows_the_networks_of_this_project_and_no_others(cell, pooling, tmp_path):
+    from disaster_nbdev.archive import members, parsed, top_layers
+    config = settings(cell, pooling, keyword_branch=True)
+    pair(config, tmp_path)
+    layers = top_layers(parsed(members((tmp_path/"model.keras").read_bytes())["config.json"], "config.json"))
+    assert computable(layers, config)
+    layers["dense"]["config"]["activation"] = "tanh"
+    assert not computable(layers, config)
+
+
+@pytest.mark.parametrize("cell, pooling", KINDS)
+def test_the_fixed_way_is_the_same_network(cell, pooling, tmp_path):
+    from disaster_nbdev.model import predict
+    model, network = pair(settings(cell, pooling, keyword_branch=True), tmp_path, scale=None)
+    inputs = {"words": rows(60, 19), "keyword": rows(60, 3, seed=1)}
+    inputs["keyword"][5] = 0
+    np.testing.assert_allclose(probabilities(network, inputs, np.arange(60)), predict(model, inputs), atol=2e-6)
+
+
+def test_a_network_whose_errors_grow_is_computed_in_the_fixed_way(tmp_path):
+    _, wild = pair(settings("rnn", "last", hidden_size=64), tmp_path)
+    _, tame = pair(settings("rnn", "last", hidden_size=64), tmp_path, scale=None)
+    assert not steady(wild, keyword=False) and steady(tame, keyword=False)
+
+
+SCORED = """
+import json, sys, numpy as np
+from disaster_nbdev.scoring import score_texts
+run, file = sys.argv[1:]
+texts, edges = json.load(open(file))
+whole = [score_texts(run, texts, [None] * len(texts), [edge]) for edge in edges]
+print(json.dumps([[values.tolist(), (values > edge).astype(int).tolist()] for values, edge in zip(whole, edges)]))
+"""
+
+
+def test_threads_change_a_probability_by_rounding_and_a_label_not_at_all(tmp_path):
+    from test_scoring import made, tweets
+    from disaster_nbdev.scoring import score_texts
+    folder, texts = made(tmp_path/"run", cell="lstm", scale=0.3), tweets(1_000).text.tolist()
+    given = score_texts(str(folder), texts, [None] * len(texts))
+    edges = [float(given[row]) + step for row in (3, 500) for step in (-1e-8, 0.0, 1e-8)]
+    (tmp_path/"in.json").write_text(json.dumps([texts, edges]))
+
+    def scored(threads: str) -> list:
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
+        answer = subprocess.run([sys.executable, "-c", SCORED, str(folder), str(tmp_path/"in.json")], env=environment, cwd=ROOT, capture_output=True, text=True)
+        return json.loads(answer.stdout)
+    for (one, label), (other, same) in zip(scored("1"), scored("2")):
+        np.testing.assert_allclose(one, other, rtol=0, atol=NOISE)
+        assert label == same
 
 
 def test_saved_runs_agree_with_keras(sample, tmp_path):

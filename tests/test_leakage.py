@@ -1,4 +1,8 @@
-"""No label outside the training part touches what is learned: shuffled, it changes nothing, to the last bit."""
+"""No label outside the training part touches what is learned: shuffled, it changes nothing but what rounding does.
+
+A training of TensorFlow on several threads need not give the same bits twice on every processor. What a label that
+leaks would do is larger by far: one turned label in the training part moves a prediction by more than `LEAK`.
+"""
 import dataclasses
 
 import numpy as np
@@ -10,6 +14,7 @@ from disaster_nbdev.encoder import installed
 from disaster_nbdev.resampling import baseline_trainer, crossfit, grouped_folds, network_trainer
 from disaster_nbdev.training import RunConfig, fit, network, prepared_frames
 
+ROUNDING, LEAK = 1e-5, 1e-4 # of a probability
 SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_rate=0.01, buckets=True, schedule="linear", pooling="both")
 
 
@@ -22,24 +27,36 @@ def frames(sample):
             {"train": part, "validation": validation.assign(target=other), "test": sample.test})
 
 
+def same(one, other) -> bool:
+    """Whether two arrays differ by no more than rounding."""
+    return np.allclose(one, other, rtol=0, atol=ROUNDING)
+
+
+def test_one_turned_label_in_the_training_part_is_seen(frames):
+    true = frames[0]
+    part = true["train"].assign(target=true["train"]["target"].where(np.arange(len(true["train"])) > 0, 1 - true["train"]["target"]))
+    one, other = (network_trainer(SMALL)({**true, "train": given}, 42)["validation"] for given in (true["train"], part))
+    assert np.abs(one - other).max() > LEAK
+
+
 @pytest.mark.parametrize("changes", [
     {}, {"cleaning": "aware", "use_keyword": True, "words_from": "all", "vocabulary_size": 0}, {"embedding": "corpus"},
     {"keyword_branch": True, "cell": "none"}, {"buckets": False, "schedule": "constant"}], ids=str)
 def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
     true, turned = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42) for given in frames)
-    assert all(np.array_equal(true[part], turned[part]) for part in ("validation", "test"))
+    assert all(same(true[part], turned[part]) for part in ("validation", "test"))
 
 
 def test_labels_of_the_validation_part_do_not_touch_a_network_on_an_encoder(frames):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
     true, turned = (network_trainer(dataclasses.replace(SMALL, embedding="minilm", epochs=1))(given, 42) for given in frames)
-    assert all(np.array_equal(true[part], turned[part]) for part in ("validation", "test"))
+    assert all(same(true[part], turned[part]) for part in ("validation", "test"))
 
 
 @pytest.mark.parametrize("name", ["logistic-both", "bayes-words"])
 def test_labels_of_the_validation_part_do_not_touch_a_baseline(frames, name):
     true, turned = (baseline_trainer(name)(given, 42) for given in frames)
-    assert all(np.array_equal(true[part], turned[part]) for part in ("validation", "test"))
+    assert all(same(true[part], turned[part]) for part in ("validation", "test"))
 
 
 def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
@@ -50,7 +67,7 @@ def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
         prepared = prepared_frames(config, given)
         losses.append(fit(network(config, prepared), prepared, config)["loss"].to_numpy())
     both = min(map(len, losses))
-    assert np.array_equal(losses[0][:both], losses[1][:both])
+    assert same(losses[0][:both], losses[1][:both])
 
 
 def test_what_is_prepared_knows_no_label(sample):
@@ -59,7 +76,7 @@ def test_what_is_prepared_knows_no_label(sample):
     part, validation = split(sample.train, "keyword")
     ones = [prepared_frames(config, {"train": part, "validation": validation, "test": sample.test}),
             prepared_frames(config, {"train": part.assign(target=labels[:len(part)]), "validation": validation, "test": sample.test})]
-    assert ones[0].vocabulary == ones[1].vocabulary and np.array_equal(ones[0].matrix, ones[1].matrix)
+    assert ones[0].vocabulary == ones[1].vocabulary and same(ones[0].matrix, ones[1].matrix)
     assert all(np.array_equal(ones[0].inputs[p]["words"], ones[1].inputs[p]["words"]) for p in ones[0].inputs)
 
 
@@ -69,7 +86,7 @@ def test_a_fold_is_predicted_without_its_own_labels(sample):
     turned = dataclasses.replace(sample, train=sample.train.assign(target=sample.train["target"].where(~held, 1 - sample.train["target"])))
     kept = np.flatnonzero(~held)
     again = baseline_trainer("logistic-words")({"train": turned.train.iloc[kept], "validation": turned.train.iloc[held]}, 43)["validation"]
-    assert np.array_equal(again, whole.labelled[held])
+    assert same(again, whole.labelled[held])
 
 
 def test_no_near_duplicate_stands_on_both_sides_of_a_fold(sample):
@@ -86,7 +103,7 @@ def test_stacking_predicts_a_tweet_without_its_label(sample, monkeypatch):
     held = folds[2][1]
     turned = dataclasses.replace(sample, train=sample.train.assign(target=np.where(np.isin(np.arange(len(labels)), held), 1 - labels, labels)))
     one, other = (blend.stacked(said, said[:3], given, 42)[0] for given in (sample, turned))
-    assert np.array_equal(one[held], other[held]) and not np.array_equal(one, other)
+    assert same(one[held], other[held]) and not same(one, other)
 
 
 def test_tempering_in_folds_does_not_see_the_label_it_is_judged_on(monkeypatch):
@@ -95,4 +112,4 @@ def test_tempering_in_folds_does_not_see_the_label_it_is_judged_on(monkeypatch):
     part = operating.dealt(labels, 5, 42)
     monkeypatch.setattr(operating, "dealt", lambda *_: part)  # the same parts, whatever the labels
     one, other = (operating.cross_tempered(given, probabilities) for given in (labels, np.where(part == 2, 1 - labels, labels)))
-    assert np.array_equal(one[part == 2], other[part == 2]) and not np.array_equal(one, other)
+    assert same(one[part == 2], other[part == 2]) and not same(one, other)

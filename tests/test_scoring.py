@@ -26,7 +26,7 @@ from disaster_nbdev.scoring import ADDED, score, score_file, score_texts
 WORDS = "fire flood party calm storm train news love".split()
 
 
-def made(folder: Path, seed: int = 0, ranks: dict | None = None, **settings) -> Path:
+def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 1.0, **settings) -> Path:
     """A random network, saved as a run is."""
     from disaster_nbdev.model import build
     from disaster_nbdev.reader import Reader, save_reader
@@ -35,7 +35,7 @@ def made(folder: Path, seed: int = 0, ranks: dict | None = None, **settings) -> 
     config, rng = RunConfig(use_keyword=True, hidden_size=4, **settings), np.random.default_rng(seed)
     folder.mkdir()
     model = build(config, rng.normal(size=(9, 3)).astype("float32"))
-    model.set_weights([rng.normal(size=w.shape).astype("float32") for w in model.get_weights()])
+    model.set_weights([(scale * rng.normal(size=w.shape)).astype("float32") for w in model.get_weights()])
     model.save(folder/"model.keras")
     save_reader(folder, Reader(config, Vocabulary(tuple(WORDS), (1,) * 8), ranks))
     return folder
@@ -257,13 +257,39 @@ def test_a_table_of_many_chunks_is_scored_the_same_by_any_number_of_workers(save
     frame = tweets(40_000)
     source = put(frame, tmp_path/"in.csv")
     for workers in (1, 2): score_file(str(source), str(tmp_path/f"{workers}.csv"), saved, workers=workers)
-    assert (tmp_path/"1.csv").read_bytes() == (tmp_path/"2.csv").read_bytes()
+    assert_same_scores(got(tmp_path/"1.csv"), got(tmp_path/"2.csv"))
     written = got(tmp_path/"1.csv")
     assert written.id.tolist() == frame.id.tolist()
-    given = score_texts(str(saved), frame.text.tolist(), frame.keyword.tolist()).astype(float)
+    given = score_texts(str(saved), frame.text.tolist(), frame.keyword.tolist(), [0.5])
     assert written.label.tolist() == (given > 0.5).astype(int).tolist()
     few = frame.sample(100, random_state=1)
-    np.testing.assert_array_equal(score_texts(str(saved), few.text.tolist(), few.keyword.tolist()), given[few.index].astype("float32"))
+    np.testing.assert_allclose(score_texts(str(saved), few.text.tolist(), few.keyword.tolist()), given[few.index], rtol=0, atol=1e-6)
+
+
+def assert_same_scores(one: pd.DataFrame, other: pd.DataFrame) -> None:
+    """The same rows, probabilities to within rounding, and the same labels and priorities."""
+    np.testing.assert_allclose(one.probability, other.probability, rtol=0, atol=1.1e-6) # of seven digits each
+    rest = [name for name in one if name != "probability"]
+    assert one[rest].equals(other[rest])
+
+
+@pytest.mark.parametrize("step", [-1e-8, 0.0, 1e-8])
+def test_a_threshold_on_a_probability_gives_the_same_labels_in_any_order(step, tmp_path):
+    folder, frame = made(tmp_path/"run", cell="lstm", scale=0.5), tweets(20_000)
+    given = np.sort(score_texts(str(folder), frame.text.tolist(), frame.keyword.tolist()))
+    high, medium = float(given[15_000]) + step, float(given[5_000]) + step
+    (folder/"operating.json").write_text(json.dumps({"temperature": 0.7, "thresholds": {"0.90": high, "0.95": medium}}))
+    point = repr(float(given[10_000]) + step)
+    assert given[5_000] < given[10_000] < given[15_000]
+    orders = [frame, frame.sample(frac=1, random_state=1), frame.iloc[::-1], frame.iloc[9_000:11_000], frame.iloc[7:8]]
+    outputs = []
+    for number, part in enumerate(orders):
+        source, target = put(part, tmp_path/f"{number}.csv"), tmp_path/f"out-{number}.csv"
+        score_file(str(source), str(target), folder, point=point, workers=1 + number % 2)
+        outputs.append(got(target).sort_values("id"))
+    whole = outputs[0].set_index("id", drop=False)
+    assert set(whole.priority) == {"high", "medium", "low"} and set(whole.label) == {0, 1}
+    for part in outputs[1:]: assert_same_scores(part.reset_index(drop=True), whole.loc[part.id].reset_index(drop=True))
 
 
 def begun(source: Path, target: Path, saved: Path, parts: int, *words: object) -> subprocess.Popen:
@@ -297,7 +323,8 @@ def test_a_killed_run_goes_on_and_a_second_one_is_refused(long, saved, tmp_path)
     told = []
     done = score_file(str(source), str(target), saved, workers=1, tell=lambda text, passing=False: told.append(text))
     assert told[0] == "Goes on from an earlier run." and done.kept >= 2 * 16_384 and done.rows == 8 * 16_384
-    assert target.read_bytes() == whole and [path.name for path in tmp_path.iterdir()] == ["out.csv"]
+    assert_same_scores(got(target), pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False).astype({"probability": float, "label": int}))
+    assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
 def test_ctrl_c_keeps_the_parts_and_says_so(long, saved, tmp_path):
@@ -312,7 +339,7 @@ def test_ctrl_c_keeps_the_parts_and_says_so(long, saved, tmp_path):
     score_file(str(other), str(tmp_path/"out.csv"), saved, tell=lambda text, passing=False: told.append(text))
     assert told[0] == "Starts anew, since the input has changed since an earlier run was stopped."
     score_file(str(other), str(tmp_path/"fresh.csv"), saved)
-    assert (tmp_path/"out.csv").read_bytes() == (tmp_path/"fresh.csv").read_bytes()
+    assert_same_scores(got(tmp_path/"out.csv"), got(tmp_path/"fresh.csv"))
 
 
 def test_workers_end_when_their_parent_is_killed(long, saved, tmp_path):
@@ -417,7 +444,7 @@ def test_threads_of_one_process_score_as_one(tmp_path):
     try:
         with ThreadPoolExecutor(4) as threads: together = list(threads.map(lambda part: score_texts(folder, part, [None] * 100), parts))
     finally: sys.setswitchinterval(before)
-    np.testing.assert_array_equal(np.concatenate(together), np.concatenate(alone))
+    np.testing.assert_allclose(np.concatenate(together), np.concatenate(alone), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name, content", [
@@ -432,7 +459,8 @@ def test_a_damaged_run_is_one_sentence(name, content, saved, tmp_path):
     (tmp_path/"run"/name).write_bytes(content)
     source = put(tweets(10), tmp_path/"in.csv")
     sentence = said(lambda: score_file(str(source), str(tmp_path/"out.csv"), tmp_path/"run"))
-    assert ("no usable saved run" in sentence or "not a saved vocabulary" in sentence) and "\n" not in sentence
+    assert "no usable saved run" in sentence and name in sentence and "train it" not in sentence and "\n" not in sentence
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "run"]
 
 
 def test_pipes(saved):
@@ -468,7 +496,7 @@ def test_a_cluster_gives_the_same(saved, tmp_path):
     source = put(tweets(20_000), tmp_path/"in.csv")
     score_file(str(source), str(tmp_path/"here.csv"), saved, workers=1)
     score_file(str(source), str(tmp_path/"there.csv"), saved, workers=1, cluster="local")
-    assert (tmp_path/"here.csv").read_bytes() == (tmp_path/"there.csv").read_bytes()
+    assert_same_scores(got(tmp_path/"here.csv"), got(tmp_path/"there.csv"))
 
 
 def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tmp_path, monkeypatch):
