@@ -316,6 +316,8 @@ def faults(tried: dict) -> list[str]:
 
 def soak(output: Path, kills: int, seed: int, resume: bool) -> int:  # trials in which something went wrong
     """Make the trials, and write down what happened after each."""
+    for name in SIGNALS[1:]:  # a command in the background inherits ignored signals, and its children would too
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN: signal.signal(getattr(signal, name), signal.SIG_DFL)
     from disaster_nbdev.files import write_whole
     from disaster_nbdev.runs import to_json
     facts = opened(output, kills, seed, resume)
