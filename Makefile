@@ -3,8 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ENCODER := .venv/.encoder
+NUMBERED := ^\d\d_.*\.ipynb$$
 
-.PHONY: help report test encoder benchmark lab export clean
+.PHONY: help report test encoder benchmark hooks lab export clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
@@ -19,7 +20,7 @@ report: $(READY)  ## run the matrix of models and write reports/<dataset>/index.
 
 test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
-	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2
+	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2 --file_re '$(NUMBERED)'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 $(ENCODER): $(READY)
@@ -33,11 +34,18 @@ benchmark: $(READY)  ## measure speed beside what one would take instead: wants 
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'
 	$(BIN)/disaster benchmark $(ARGS)
 
-lab: $(READY)  ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) nbs
+hooks:  # git merges notebooks cell by cell; nothing outside this repository is changed, and outside of git nothing is done
+	@if [ -z "$$(git rev-parse --show-prefix 2>&1)" ]; then \
+	  git config --local --get-all include.path | grep -qxF ../.gitconfig || git config --local --add include.path ../.gitconfig \
+	  || echo 'git cannot be told to merge notebooks cell by cell here'; fi
 
-export: $(READY)  ## write the package from the notebooks and clean them
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh -c 'nbdev_export && nbdev_clean'
+lab: $(READY) hooks  ## open JupyterLab on the notebooks; what it saves stays clean but for outputs
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+	  --ContentsManager.pre_save_hook=disaster_nbdev.notebooks.before_saving $(ARGS) nbs
+
+export: $(READY) hooks  ## write the package from the notebooks, clean them, and let git merge them cell by cell
+	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_export --file_re '$(NUMBERED)'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py --clean
 
 clean:  ## remove what can be made again: .venv, models, the sample's report
 	rm -rf .venv models reports/sample build dist *.egg-info

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .data import UserError, one_of
+from .data import UserError, composed, one_of
 
 if TYPE_CHECKING: from sklearn.pipeline import Pipeline # loaded only where needed: the command line must start quickly
 
@@ -95,7 +95,7 @@ def fit(
     "Train a baseline; raises `UserError` for an unknown name or tweets it cannot learn from."
     pipeline = BASELINES[one_of("baseline", name, BASELINES)](seed)
     if set(labels) != {0, 1}: raise UserError("A baseline needs tweets with label 0 and tweets with label 1 to learn from.")
-    try: return pipeline.fit(list(texts), list(labels))
+    try: return pipeline.fit(list(map(composed, texts)), list(labels))
     except ValueError as error:
         raise UserError(f"The baseline {name} finds nothing to learn in these tweets ({error}); give it more of them.") from None
 
@@ -105,7 +105,7 @@ def probabilities(
     texts: Sequence[str], # raw tweets (n,)
 ) -> np.ndarray: # float64 (n,), of class 1
     "How sure the baseline is that each tweet reports a real disaster."
-    return pipeline.predict_proba(list(texts))[:, 1] if len(texts) else np.zeros(0)
+    return pipeline.predict_proba(list(map(composed, texts)))[:, 1] if len(texts) else np.zeros(0)
 
 # %% ../nbs/22_baseline.ipynb #2af55a1b
 def _weights(
@@ -156,6 +156,6 @@ def choose(
     with TemporaryDirectory() as cache: # counts that several combinations share are made once
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)
         search = GridSearchCV(pipeline.set_params(memory=cache), _grid(name), scoring="accuracy", cv=folds, refit=False)
-        results = search.fit(list(texts), list(labels)).cv_results_
+        results = search.fit(list(map(composed, texts)), list(labels)).cv_results_
     table = pd.DataFrame(list(results["params"])).assign(accuracy=results["mean_test_score"], spread=results["std_test_score"])
     return table.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)

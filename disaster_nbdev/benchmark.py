@@ -26,7 +26,8 @@ import pandas as pd
 from .contestants import Process, vectors
 from .data import Dataset, UserError, split
 from .files import write_whole
-from .runs import to_json, versions
+from .provenance import versions
+from .runs import to_json
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -255,7 +256,7 @@ def command(
     import psutil
     program = Path(sys.executable).with_name("disaster")
     started, peak = time.perf_counter(), 0.0
-    with subprocess.Popen([str(program if program.is_file() else shutil.which("disaster")), *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([str(program if program.is_file() else shutil.which("disaster")), *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
         seen = psutil.Process(process.pid)
         while True:
             try: errors = process.communicate(timeout=EVERY)[1]
@@ -420,7 +421,7 @@ THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"
 
 def _processor() -> str:
     "What the processor calls itself."
-    try: lines = Path("/proc/cpuinfo").read_text().splitlines()
+    try: lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError: return platform.processor() or platform.machine()
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 

@@ -5,15 +5,15 @@
 # %% auto #0
 __all__ = ['PICTOGRAPHS', 'STUDY_STEPS', 'BLOCK', 'BETWEEN', 'GONE', 'LOWER', 'MARK', 'LOST', 'PLAIN', 'HUGE', 'NOT_ASCII',
            'NAMED', 'TOKEN', 'LONGEST', 'REPEATS', 'ONE', 'PIECES', 'RAREST', 'INNER', 'FRESH', 'ADDRESS', 'KEPT',
-           'SHORT', 'NEW', 'Ranks', 'CLEANINGS', 'clean_study', 'plain', 'tokens', 'alternatives', 'parted',
-           'rewritten', 'clean_aware', 'cleaner', 'clean', 'words']
+           'SHORT', 'NEW', 'Ranks', 'CLEANINGS', 'KEEPS', 'LEAST_LEFT', 'clean_study', 'plain', 'tokens',
+           'alternatives', 'parted', 'rewritten', 'clean_aware', 'cleaner', 'clean', 'kept_by', 'wordless', 'words']
 
 # %% ../nbs/10_clean.ipynb #d92cc8f8
 import html, math, re, unicodedata
 from collections.abc import Callable, Iterable
 from itertools import chain
 
-from .data import one_of
+from .data import composed, one_of
 
 # %% ../nbs/10_clean.ipynb #ffc14746
 PICTOGRAPHS = ("\U0001F600-\U0001F64F\U0001F300-\U0001F5FF\U0001F680-\U0001F6FF\U0001F1E0-\U0001F1FF\u2500-\u2BEF"
@@ -26,7 +26,8 @@ STUDY_STEPS = [re.compile(pattern) for pattern in
 def clean_study(
     text: str, # one raw tweet
 ) -> str: # lower-case words as the study left them
-    "The study's cleaning, step by step (source: the study)."
+    "The study's cleaning of the composed text, step by step (source: the study)."
+    text = composed(text)
     for step in STUDY_STEPS: text = step.sub("", text)
     return text.lower().strip()
 
@@ -74,11 +75,12 @@ def plain(
     text: str, # one raw tweet
 ) -> str: # mended, not yet taken apart
     "Mend the encoding, unescape HTML, write plain signs and letters."
-    if not text.isascii(): text = MARK.sub(_mended, text)
+    if not text.isascii(): text = MARK.sub(_mended, composed(text))
     if "&" in text:
         for _ in range(2): text = html.unescape(HUGE.sub("\ufffd", text)) # twice: some tweets hold &amp;amp;
-    # Each character on its own: a long run of accents would take NFKC quadratic time.
-    return text if text.isascii() else NOT_ASCII.sub(lambda character: unicodedata.normalize("NFKC", character[0]), text.translate(PLAIN))
+    if text.isascii(): return text
+    # Each character on its own: a long run of accents would take NFKC quadratic time. An accent may have stood there as an entity.
+    return composed(NOT_ASCII.sub(lambda character: unicodedata.normalize("NFKC", character[0]), text.translate(PLAIN)))
 
 # %% ../nbs/10_clean.ipynb #6485f4c5
 NAMED = [(sign, re.compile(pattern), word) for sign, pattern, word in ( # a pattern is tried where its sign occurs: that is quicker
@@ -256,6 +258,8 @@ CLEANINGS: dict[str, Callable[[Ranks | dict[str, int] | None], Callable[[Iterabl
     "aware": _aware,
 }
 
+KEEPS = {"study": "words of the letters a to z", "aware": "words of letters, digits and pictures"} # of a tweet; for messages
+
 def cleaner(
     name: str = "study", # a key of `CLEANINGS`
     ranks: Ranks | dict[str, int] | None = None, # of the run's vectors, or who tells them, asked once a call; used by 'aware' only
@@ -270,6 +274,25 @@ def clean(
 ) -> list[str]: # cleaned tweets, words separated by white space
     "Clean many tweets; raises `UserError` for an unknown name."
     return cleaner(name, ranks)(texts)
+
+# %% ../nbs/10_clean.ipynb #bfc42d9f
+def kept_by(
+    name: str, # a key of `CLEANINGS`
+) -> str: # a sentence
+    "What a cleaning keeps of a tweet, and what else could be chosen."
+    others = " or ".join(other for other in CLEANINGS if other != name)
+    return f"The cleaning {name} keeps only {KEEPS.get(name, 'what it was made for')}; another is chosen with -p cleaning {others}."
+
+LEAST_LEFT = 0.9 # share of the tweets with a word left, below which a warning is given
+
+def wordless(
+    cleaned: list[str], # cleaned tweets
+    name: str, # of the cleaning
+) -> str: # a warning; empty: there is nothing to say
+    "Say how many tweets have no word left, where they are many."
+    left = sum(bool(text.strip()) for text in cleaned)
+    if left >= LEAST_LEFT * len(cleaned): return ""
+    return f"Warning: {len(cleaned) - left:,} of {len(cleaned):,} tweets hold no word that the cleaning leaves, and look alike to the network. {kept_by(name)}"
 
 # %% ../nbs/10_clean.ipynb #10b3b3dd
 def words(

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DATA', 'OUTPUT', 'WORKERS', 'CLUSTER', 'FORCE', 'Mistake', 'as_mistake', 'ending', 'Commands', 'main', 'value',
-           'report', 'run_parameters', 'run', 'data', 'show', 'kaggle', 'tell', 'score', 'benchmark', 'readme']
+           'by_name', 'report', 'run_parameters', 'run', 'data', 'show', 'kaggle', 'tell', 'score', 'benchmark',
+           'readme']
 
 # %% ../nbs/60_cli.ipynb #b4d2b095
 import signal, sys, time
@@ -64,6 +65,8 @@ class Commands(click.Group):
 @click.version_option(package_name="disaster_nbdev")
 def main():
     "Does a tweet report a real disaster? Train, compare and use recurrent networks that say so."
+    for stream in (sys.stdout, sys.stderr): # a path or a tweet may hold what the terminal cannot show
+        if hasattr(stream, "reconfigure"): stream.reconfigure(errors="backslashreplace")
 
 # %% ../nbs/60_cli.ipynb #cb8c0402
 def value(
@@ -75,6 +78,17 @@ def value(
         try: return kind(text)
         except ValueError: pass
     return text
+
+# %% ../nbs/60_cli.ipynb #9b44cd8b
+def by_name(
+    parameters, # names and values, as typed
+) -> dict[str, str]: # name -> value
+    "The parameters of a command; a parameter that is given twice is a mistake."
+    given = {}
+    for name, text in parameters:
+        if name in given: raise Mistake(f"The parameter {name} is given twice: {given[name]} and {text}.")
+        given[name] = text
+    return given
 
 # %% ../nbs/60_cli.ipynb #da814945
 DATA = click.option("--data", metavar="FOLDER", help="Folder with train.csv and test.csv; else $DISASTER_DATA, data/, data/sample.")
@@ -112,25 +126,30 @@ def _tell_of(index, failed: dict[str, str]) -> None: # failed: page -> why
 @WORKERS
 @CLUSTER
 @FORCE
-def report(name, only, data, output, workers, cluster, force):
+@click.option("--dry-run", is_flag=True, help="Only list each run: current, or stale and why.")
+def report(name, only, data, output, workers, cluster, force, dry_run):
     "Run the matrix of models and write the report as HTML pages."
     from disaster_nbdev.data import load
-    from disaster_nbdev.launcher import training_set
+    from disaster_nbdev.launcher import describe_plan, training_set
     dataset = load(data)
     click.echo(f"Data: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} test tweets.")
-    _make(dataset, training_set(name, list(only)), cluster, output=output, workers=workers, force=force)
+    jobs = training_set(name, list(only))
+    if dry_run:
+        for line in describe_plan(dataset, jobs, output, force): click.echo(line)
+        return
+    _make(dataset, jobs, cluster, output=output, workers=workers, force=force)
 
 # %% ../nbs/60_cli.ipynb #aaf262ac
 def run_parameters(
     recipe: str | None, # a recipe of nbs/recipes.yaml
-    changes: dict, # parameters that differ
+    changes: dict, # parameters that differ; `recipe` among them names the run, or is the recipe where no other is given
 ) -> dict: # parameters of train.ipynb
-    "The parameters of one run; changed beyond its vectors, a recipe loses its name."
+    "The parameters of one run; changed beyond its vectors, a recipe loses its name unless one is given."
     from disaster_nbdev.launcher import read_matrix, recipe_parameters
     matrix, named = read_matrix(), changes.get("recipe")
     if recipe is None and named not in matrix["recipes"]: return changes
-    changes = {name: value for name, value in changes.items() if name != "recipe"}
-    parameters = recipe_parameters(matrix, recipe or named, **changes)
+    parameters = recipe_parameters(matrix, recipe or named, **{name: value for name, value in changes.items() if name != "recipe"})
+    if named is not None: return {**parameters, "recipe": named}
     return parameters if changes.keys() <= {"embedding"} else {**parameters, "recipe": ""}
 
 # %% ../nbs/60_cli.ipynb #34af36fb
@@ -146,7 +165,7 @@ def run(recipe, parameters, data, output, cluster, force):
     from disaster_nbdev.data import load
     from disaster_nbdev.launcher import read_matrix, training_job
     if not recipe and not parameters: raise Mistake(f"Name a recipe ({', '.join(read_matrix()['recipes'])}) or give parameters with -p.")
-    job = training_job(run_parameters(recipe, {name: value(text) for name, text in parameters}))
+    job = training_job(run_parameters(recipe, by_name(parameters)))
     needs = [training_job(run_parameters(job.parameters["finetune_from"], {"embedding": job.parameters.get("embedding", "glove")}))] if job.needs else []
     _make(load(data), [*needs, job], cluster, output=output, force=force, models=True)
 
@@ -187,24 +206,29 @@ def tell(
 @click.argument("source", metavar="FILE")
 @click.option("--run", "name", default="gru-glove", show_default=True, metavar="RUN", help="Name or folder of a saved run.")
 @click.option("--output", "target", default="-", metavar="FILE", help="File to write, its form by its ending as for FILE; else standard output.")
-@click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column that holds the tweets.")
+@click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Column that holds the tweets; data.text is the field text inside the field data of JSON lines and Parquet.")
 @click.option("--keyword-column", default="keyword", show_default=True, metavar="NAME", help="Column that holds their keywords, where it is there and the run uses them.")
 @click.option("--operating-point", "point", default="balanced", show_default=True, metavar="POINT", help="When the label is 1: balanced (above 0.5), recall-0.90 or recall-0.95 (the run's own "
               "thresholds), or a threshold from 0 to 1 on the probability as the network gives it.")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Form of standard input and output.")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl"]), help="Form of standard input and output, and of a file whose ending names none.")
+@click.option("--skip-without-text", is_flag=True, help="Leave out rows without a text, and say how many, instead of refusing the file.")
 @click.option("--workers", type=click.IntRange(1, 256), help="Processes of this machine; else one for each core.")
 @click.option("--cluster", metavar="ADDRESS", help="Let a Dask cluster do the work: tcp://host:port of a scheduler, or local (extra `cluster`).")
 def score(source, name, target, **options):
-    """Score the tweets of FILE: CSV, JSON lines (.jsonl, .ndjson; both also .gz) or Parquet, or - for standard input.
+    """Score the tweets of FILE: CSV (.csv, .tsv), JSON lines (.jsonl, .ndjson, .json; all also .gz) or Parquet, or - for standard input.
 
     Every column and row is kept, in order, and three columns are added: the probability of a real disaster (tempered, where the run knows its temperature, so that it can be taken at its word), the label at the operating point (decided on
-    the probability as the network gives it), and the priority: high, medium or low. A run that was stopped goes on where it was when the same command is given again."""
+    the probability as the network gives it), and the priority: high, medium or low. A run that was stopped goes on where it was when the same command is given again.
+
+    A run reads the first 100 words of a text that it knows, or the first 96 word pieces where it is built on an encoder; how many texts were longer is said at the end. A row without a text is refused, since nothing can be said of it."""
     from disaster_nbdev.scoring import find_run, score_file
     folder, started = find_run(name), time.monotonic()
     if folder.parent.name == "sample": tell("Note: this run was trained on the invented sample tweets.")
     done = score_file(source, target, folder, tell=tell, **options)
     seconds = time.monotonic() - started
     tell(f"{done.rows:,} tweets scored with {folder.name} in {seconds:,.1f} s ({(done.rows - done.kept) / seconds:,.0f} a second).")
+    if done.skipped: tell(f"{done.skipped:,} rows without a text were left out.")
+    if done.cut: tell(f"{done.cut:,} {'texts' if done.cut > 1 else 'text'}{' of those scored now' if done.kept else ''} went on after what the run reads ({done.reach}): the rest was not read.")
 
 # %% ../nbs/60_cli.ipynb #a71260d9
 @main.command()
@@ -215,7 +239,7 @@ def benchmark(parameters, data, output):
     "Measure this project beside what one would take instead, on this machine, and reckon what a large stream needs. Takes an hour or so and wants the machine to itself."
     from disaster_nbdev.data import load
     from disaster_nbdev.launcher import make_benchmark
-    _tell_of(*make_benchmark(load(data), output, {name: value(text) for name, text in parameters}))
+    _tell_of(*make_benchmark(load(data), output, {name: value(text) for name, text in by_name(parameters).items()}))
 
 # %% ../nbs/60_cli.ipynb #44de2119
 @main.command()

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ENCODERS', 'SEQ_LEN', 'LONGEST_PIECE', 'BATCH_TOKENS', 'LIMIT', 'GLOVE_SIZE', 'Source', 'installed', 'preset',
-           'backbone', 'inputs', 'sequence', 'tokenizer', 'tidy', 'token_ids', 'States', 'cache_file', 'token_states',
-           'sentence_vectors', 'principal', 'static_matrix']
+           'backbone', 'inputs', 'sequence', 'tokenizer', 'tidy', 'token_ids', 'cut', 'States', 'cache_file',
+           'token_states', 'sentence_vectors', 'principal', 'static_matrix']
 
 # %% ../nbs/13_encoder.ipynb #21992964
 import functools, hashlib, importlib.metadata, importlib.util, os, re, warnings
@@ -22,6 +22,7 @@ from .clean import plain
 from . import files
 from .data import UserError
 from .files import keep, kept, quiet_stderr
+from .provenance import code_hash
 from .vocabulary import Vocabulary
 
 # %% ../nbs/13_encoder.ipynb #213d6d8e
@@ -68,8 +69,7 @@ def _loaded(
 ):
     "Let keras-hub load a part of an encoder; raises `UserError` when it cannot."
     where = preset(name)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true") # take a GPU's memory as it is needed
+    import disaster_nbdev.backend # Keras with the project's own settings
     with quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmWarning)
         import keras_hub
@@ -161,6 +161,15 @@ def token_ids(
     for row, ids in zip(out, rows): row[:len(ids)] = ids
     return out
 
+# %% ../nbs/13_encoder.ipynb #e2d2ddbb
+def cut(
+    name: str, # a key of `ENCODERS`, hf://..., or a folder
+    texts: Iterable[str], # as `tidy` makes them
+) -> int:
+    "How many texts have more tokens than an encoder is given, so that their end is not read."
+    long = [_readable(text, SEQ_LEN) for text in texts if len(text) > SEQ_LEN - 2] # a token has at least one character
+    return sum(len(row) > SEQ_LEN - 2 for row in tokenizer(name)(long)) if long else 0
+
 # %% ../nbs/13_encoder.ipynb #713b2c12
 @dataclass(frozen=True)
 class States:
@@ -209,7 +218,7 @@ def _reader(
 ) -> tuple[Callable, int]: # (ids, mask) -> states (n, seq_len, dim); dim
     "The encoder as a function, loaded and compiled once."
     model = backbone(name)
-    import tensorflow as tf
+    from disaster_nbdev.backend import tf
     shape = tf.TensorSpec([None, None], tf.int32)
     read = tf.function(lambda ids, mask: sequence(model(inputs(model, ids, mask), training=False)), input_signature=[shape, shape])
     return read, model.hidden_dim
@@ -254,7 +263,8 @@ def cache_file(
     *parts, # what else the result depends on, as JSON can hold it
 ) -> Path: # .npz; it need not exist
     "Where a result of an encoder is kept."
-    return files.cache_file(kind, "disaster_nbdev.encoder", _identity(preset(name)), importlib.metadata.version("keras-hub"), *parts)
+    code = code_hash("encoder.token_states", "encoder.static_matrix")
+    return files.cache_file(kind, code, _identity(preset(name)), importlib.metadata.version("keras-hub"), *parts)
 
 # %% ../nbs/13_encoder.ipynb #493aa538
 def _states(
@@ -318,20 +328,33 @@ def _word_vectors(
 # %% ../nbs/13_encoder.ipynb #e548cb2c
 GLOVE_SIZE = 0.68 # root mean square of a number in GloVe's vectors of Kaggle's words
 
+def _turned_vectors(
+    name: str, # a key of `ENCODERS`, hf://..., or a folder
+    words: list[str],
+    embed_dim: int, # numbers per word, at most as many as the encoder has
+) -> np.ndarray: # float32 (len(words), embed_dim), zeros for words of which no piece is known
+    "Vectors of words on their principal axes, as large as GloVe's; raises `UserError`."
+    vectors, known = _word_vectors(name, words)
+    if not 0 < embed_dim <= vectors.shape[1]:
+        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder {name}, not {embed_dim}.")
+    out = np.zeros((len(words), embed_dim), dtype="float32")
+    if known.any(): out[known] = principal(vectors[known], embed_dim)
+    return out * np.float32(GLOVE_SIZE / (np.sqrt((out[known]**2).mean()) if out.any() else 1))
+
+# %% ../nbs/13_encoder.ipynb #f109944f
 def static_matrix(
     vocabulary: Vocabulary,
     embed_dim: int = 256, # numbers per word, at most as many as the encoder has (384)
     name: str = "minilm", # a key of `ENCODERS`, hf://..., or a folder
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), zeros for padding and for words of which no piece is known
     "A vector for each word read alone by the encoder, computed once and kept; raises `UserError`."
-    file = cache_file("static", name, embed_dim, vocabulary.words)
-    out = (kept(file) or {}).get("matrix")
-    if out is not None and out.shape == (vocabulary.rows, embed_dim): return out
-    vectors, known = _word_vectors(name, list(vocabulary.words))
-    if not 0 < embed_dim <= vectors.shape[1]:
-        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder {name}, not {embed_dim}.")
+    words = sorted(vocabulary.words)
+    file = cache_file("static", name, embed_dim, words)
+    vectors = (kept(file) or {}).get("vectors")
+    if vectors is None or vectors.shape != (len(words), embed_dim):
+        vectors = _turned_vectors(name, words, embed_dim)
+        keep(file, LIMIT, vectors=vectors)
+    ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
     out = np.zeros((vocabulary.rows, embed_dim), dtype="float32")
-    if known.any(): out[1:][known] = principal(vectors[known], embed_dim)
-    out *= GLOVE_SIZE / (np.sqrt((out[1:][known]**2).mean()) if out.any() else 1)
-    keep(file, LIMIT, matrix=out)
+    out[[ids[word] for word in words]] = vectors
     return out

@@ -102,7 +102,7 @@ def word_frequencies(
     from sklearn.feature_extraction.text import CountVectorizer
     counter = CountVectorizer(stop_words="english")
     try: counts = np.asarray(counter.fit_transform(cleaned).sum(axis=0)).ravel()
-    except ValueError: raise UserError("The cleaned tweets hold no word but stop words; is the text column empty?") from None
+    except ValueError: raise UserError("The cleaned tweets hold no word but stop words. This page shows what the cleaning study leaves, which keeps only words of the letters a to z.") from None
     order = np.argsort(-counts, kind="stable")
     return pd.DataFrame({"rank": np.arange(1, len(order) + 1), "word": counter.get_feature_names_out()[order], "frequency": counts[order]})
 
@@ -141,7 +141,7 @@ def vocabulary_figures(
     cleaning: str = "study", # a key of `clean.CLEANINGS`
 ) -> pd.DataFrame: # what, value
     "The words of the training part, and how many of them the cut-off keeps."
-    vocabulary = build_vocabulary(clean(split(train, split_name)[0].text, cleaning), max(cut_off, 2))
+    vocabulary = build_vocabulary(clean(split(train, split_name)[0].text, cleaning), max(cut_off, 2), cleaning)
     kept = vocabulary.counts[:len(vocabulary.ids)]
     return _figures({"distinct words of the training part": len(vocabulary.words),
                      "rows of an embedding matrix (words and padding)": vocabulary.rows,
@@ -415,7 +415,7 @@ def _cloud(
 ) -> np.ndarray: # uint8 (720, 1600, 3), an RGB picture
     "The words, laid out; raises `UserError` when there is none."
     from wordcloud import WordCloud
-    if leanings.empty: raise UserError("There is no word to draw; is the text column empty?")
+    if leanings.empty: raise UserError("There is no word to draw: the cleaning study keeps only words of the letters a to z.")
     colours = dict(zip(leanings.word, leanings.colour))
     cloud = WordCloud(width=800, height=360, scale=2, background_color="white", max_words=most, random_state=seed,
                       color_func=lambda word, **_: colours[word])

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from .data import Dataset, UserError
+from .data import Dataset, UserError, composed
 
 # %% ../nbs/01_quality.ipynb #1555d856
 _DROPPED = re.compile(r"https?://\S+|@\w+|[\W_\x80-\xff]") # web addresses, mentions, punctuation and broken letters
@@ -26,7 +26,7 @@ def normalised(
     text: str, # one raw tweet
 ) -> str: # lower-case words and numbers, one space between them; empty for a blank text only
     "What is left to compare two tweets by: no web address, mention, retweet mark, entity or punctuation."
-    plain = html.unescape(_NO_CHARACTER.sub(" ", text)).lower()
+    plain = composed(html.unescape(_NO_CHARACTER.sub(" ", text))).lower()
     kept = " ".join(word for word in _DROPPED.sub(" ", plain).split() if word != "rt")
     return kept or " ".join(plain.split())
 
@@ -119,7 +119,7 @@ def keywords(
     train: pd.DataFrame, # keyword
 ) -> pd.Series: # the keywords as words, on the rows of `train`; empty where none is given
     "Keywords with their spaces, in lower case: `oil spill` for `oil%20spill`; a missing one is a keyword of its own."
-    return train.keyword.fillna("").map(lambda keyword: " ".join(unquote(keyword).lower().split())).astype(object)
+    return train.keyword.fillna("").map(lambda keyword: " ".join(composed(unquote(keyword)).lower().split())).astype(object)
 
 # %% ../nbs/01_quality.ipynb #7252242c
 def label_shares(

@@ -6,20 +6,9 @@
 __all__ = ['lstm_states', 'gru_states', 'Embedding', 'LSTM', 'GRU']
 
 # %% ../nbs/26_recurrent.ipynb #fbf9f8e3
-import os
 from collections.abc import Callable
 
-from .files import quiet_stderr
-
-# %% ../nbs/26_recurrent.ipynb #611a8ac8
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true") # take a GPU's memory as it is needed
-if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
-with quiet_stderr():
-    import tensorflow as tf
-    import keras
-tf.get_logger().setLevel("ERROR") # it warns of every graph that several trainings in one process compile anew
+from .backend import keras, tf
 
 # %% ../nbs/26_recurrent.ipynb #166afae0
 def _through(

@@ -18,7 +18,8 @@ from .cluster import check_software, connected, hand_over, software
 from .data import Dataset, UserError, project_root
 from .files import whole_folder, write_whole
 from .launcher import Job, last_line, notebook_environment, start_notebook
-from .runs import git_commit, models_folder, report_folder, to_json
+from .provenance import git_commit
+from .runs import models_folder, report_folder, to_json
 
 # %% ../nbs/47_remote.ipynb #5e535986
 Files = dict[str, bytes] # path, relative to a project's folder -> content

@@ -6,7 +6,7 @@
 __all__ = ['LONGEST', 'PICTURES', 'SAMPLE_BANNER', 'TEMPLATE', 'START', 'END', 'FORBIDDEN', 'NOISE', 'GROUPS', 'ORDER',
            'printable', 'isolated', 'show', 'is_missing', 'cell_text', 'kind', 'is_inside', 'check_link', 'table',
            'Page', 'navigation', 'put_navigation', 'read_page', 'heading', 'render', 'without_noise', 'read_notebook',
-           'to_html', 'write_site']
+           'to_html', 'is_page_name', 'write_site']
 
 # %% ../nbs/41_report.ipynb #e2250158
 import base64, io, numbers, re
@@ -352,13 +352,19 @@ def to_html(
 GROUPS = {"train": "Networks", "baseline": "Baselines", "crossfit": "Runs in folds", "blend": "Runs in folds", "splits": "Splits and seeds", "ablation": "Splits and seeds"} # report template -> group of its pages; of the others: Study
 ORDER = ("", "Study", "Networks", "Baselines", "Runs in folds", "Splits and seeds")
 
+def is_page_name(
+    name: str, # of a run or of a report template
+) -> bool:
+    "Return whether a file and a link can have a name."
+    return bool(re.fullmatch(r"[\w+=,-][\w+=,.-]*", name))
+
 def _page(
     name: str, # name of a page: of a run or of a report template
     notebook, # its notebook as nbformat reads it
     failed: str = "", # one sentence on why it did not run to the end
 ) -> Page:
     "A page's entry in the list; raises `UserError` for a name that no file and no link can have."
-    if not re.fullmatch(r"[\w+=,-][\w+=,.-]*", name):
+    if not is_page_name(name):
         raise UserError(f"A page cannot be named '{printable(name, 80)}': use letters, digits and + = , . - _.")
     template = Path(notebook.metadata.get("papermill", {}).get("input_path") or name).stem
     if name == "compare": return Page(heading(notebook) or "Comparison", "index.html", "", failed)

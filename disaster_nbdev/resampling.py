@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .data import SPLITS, Dataset, UserError, split
+from .data import SPLITS, Dataset, UserError, parts
 
 # %% ../nbs/23_resampling.ipynb #dd2bcdf6
 Trainer = Callable[[dict[str, pd.DataFrame], int], dict[str, np.ndarray]] # frames by part, seed -> probability of class 1 by part, all but train
@@ -63,10 +63,11 @@ def repeated(
     "Train once for each split and seed and judge the validation rows."
     tables = []
     for name in splits:
-        part, validation = split(dataset.train, name)
+        frames = parts(dataset, name)
+        validation = frames["validation"]
         for seed in seeds:
             started = time.perf_counter()
-            probability = trainer({"train": part, "validation": validation}, seed)["validation"]
+            probability = trainer(frames, seed)["validation"]
             table = pd.DataFrame({"split": name, "seed": seed, "id": validation["id"].to_numpy(), "target": validation["target"].to_numpy(), "probability": probability})
             tables.append(table)
             accuracy = ((table["probability"] > 0.5) == table["target"]).mean()

@@ -15,7 +15,6 @@ __all__ = ['NEEDED', 'RESAMPLES', 'SPLIT_WORDS', 'FLIPS', 'SPLIT_LOOKS', 'LATER'
 import dataclasses, json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ import pandas as pd
 from .comparison import differences
 from .data import SPLITS, Dataset, UserError
 from .evaluation import PALETTE, _plain, _resampled, figure, holm, metrics
-from .runs import Record, baseline_config, code_sha256, crossfit_name, git_commit, to_json, versions, write_folder
+from .runs import Record, baseline_config, crossfit_name, made_by, read_predictions, to_json, vector_file, write_folder
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -76,11 +75,11 @@ def wide(
 # %% ../nbs/45_splits.ipynb #1ae31690
 def _long(
     path: Path, # predictions.csv
-    facts: dict, # seeds, splits
+    facts: dict, # seeds, splits, data
 ) -> pd.DataFrame: # run, split (those that it has), seed, id, target, probability
     "Read what `wide` made; raises `UserError` when it is damaged."
     seeds, again = [str(seed) for seed in facts["seeds"]], UserError(f"{path} is damaged or gone; delete the folder and run again.")
-    try: table = pd.read_csv(path)
+    try: table = read_predictions(path, facts.get("data") or {})
     except (OSError, ValueError): raise again from None
     if not {"split", "id", "target", *seeds} <= set(table) or set(table["split"]) != set(facts["splits"]): raise again
     values = table[seeds].apply(pd.to_numeric, errors="coerce")
@@ -102,11 +101,21 @@ class Repeats:
         return _long(self.folder/"predictions.csv", self.facts)
 
 # %% ../nbs/45_splits.ipynb #f27ea5bf
-def _facts(dataset: Dataset, table: pd.DataFrame, template: str, seconds: float) -> dict:
-    "What the records of this notebook have in common."
-    return {"schema": 1, "template": template, "seeds": [int(seed) for seed in table["seed"].unique()], "splits": table["split"].unique().tolist(),
-            "data": {"name": dataset.name, **dataset.fingerprint}, "versions": versions(), "git_commit": git_commit(), "code_sha256": code_sha256(template),
-            "seconds": seconds, "created": datetime.now(timezone.utc).isoformat(timespec="seconds")}
+def _facts(
+    dataset: Dataset,
+    table: pd.DataFrame, # seed, split, ...
+    template: str, # the report template
+    seconds: float, # that all trainings took
+    config: Mapping | None = None, # without split and seed; None: several configurations
+) -> tuple[dict, dict[str, str]]: # facts; file name -> text, to be kept next to them
+    "Return what the records of this notebook have in common."
+    made, kept = made_by(template, config)
+    seeds = [int(seed) for seed in table["seed"].unique()]
+    data = {"name": dataset.name, **dataset.fingerprint}
+    vectors = vector_file((config or {}).get("embedding"))
+    facts = {"schema": 1, "template": template, "seeds": seeds, "splits": table["split"].unique().tolist(),
+             "data": data, "vectors": vectors, "seconds": seconds, **made}
+    return facts, kept
 
 # %% ../nbs/45_splits.ipynb #b2485f0b
 def _files(facts_name: str, facts: dict, table: pd.DataFrame) -> dict[str, str]: # file name -> text
@@ -124,8 +133,12 @@ def write_repeats(
     seconds: float = 0.0, # that all trainings took
 ) -> Repeats:
     "Write the record of a run on several splits and seeds, whole or not at all."
-    facts = {"name": name, "kind": "baseline" if isinstance(config, str) else "network", "config": plain_config(config), **_facts(dataset, table, template, seconds)}
-    return Repeats(name, write_folder(report/"splits"/name, _files("splits.json", facts, table)), facts)
+    plain = plain_config(config)
+    common, kept = _facts(dataset, table, template, seconds, plain)
+    kind = "baseline" if isinstance(config, str) else "network"
+    facts = {"name": name, "kind": kind, "config": plain, **common}
+    files = _files("splits.json", facts, table) | kept
+    return Repeats(name, write_folder(report/"splits"/name, files), facts)
 
 # %% ../nbs/45_splits.ipynb #a047c659
 NEEDED = {"name", "kind", "config", "seeds", "splits", "data", "seconds", "created", "code_sha256"} # of splits.json
@@ -488,8 +501,10 @@ def write_ablation(
     seconds: float = 0.0, # that all trainings took
 ) -> Path: # reports/<dataset>/ablation
     "Write the record of an ablation, whole or not at all."
-    facts = {"variants": {name: plain_config(config) for name, config in variants.items()}, "compared": dict(compared), **_facts(dataset, table, "ablation", seconds)}
-    return write_folder(report/"ablation", _files("ablation.json", facts, table))
+    common, kept = _facts(dataset, table, "ablation", seconds)
+    plain = {name: plain_config(config) for name, config in variants.items()}
+    facts = {"variants": plain, "compared": dict(compared), **common}
+    return write_folder(report/"ablation", _files("ablation.json", facts, table) | kept)
 
 # %% ../nbs/45_splits.ipynb #16b7c1a8
 def read_ablation(

@@ -74,7 +74,7 @@ def _matrix(
     try: matrix = vectoriser.fit_transform(different)
     except ValueError: # raised by scikit-learn for an empty vocabulary
         raise UserError(f"Topics need words that occur in at least {min_tweets} different tweets; "
-                        f"among these {len(different):,} there is none.") from None
+                        f"among these {len(different):,} there is none. They are cleaned as in the study, which keeps only words of the letters a to z.") from None
     return vectoriser, matrix[matrix.getnnz(1) > 0]
 
 # %% ../nbs/32_topics.ipynb #bacb92c9

@@ -1,6 +1,7 @@
-"""Fails when a notebook is not clean, or when the package is not what the notebooks export.
+"""Fails when a notebook is not fit for git, or when the package is not what the notebooks export.
 
-The check works on a copy, so it neither needs git nor changes the working tree.
+`python tests/check_notebooks.py --clean` cleans the notebooks first, as `make export` does. The check of the export
+works on a copy, so it neither needs git nor changes the working tree.
 """
 import filecmp
 import os
@@ -11,27 +12,38 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from disaster_nbdev.notebooks import clean_file, faults, project_notebooks  # noqa: E402
 
 
 def copy_and_export(folder: Path) -> None:
-    """Copy what nbdev needs, then export and clean there."""
+    """Copy what nbdev needs, then export there."""
     for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md"): shutil.copy(ROOT/name, folder)
-    for name in ("nbs", "disaster_nbdev"):
-        shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-    for command in ("nbdev_export", "nbdev_clean"):
-        subprocess.run([command], cwd=folder, check=True, env={**os.environ, "PYTHONPATH": str(folder)})
+    shutil.copytree(ROOT/"disaster_nbdev", folder/"disaster_nbdev", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder/"nbs").mkdir()
+    for path in project_notebooks(ROOT/"nbs"): shutil.copy(path, folder/"nbs")
+    subprocess.run(["nbdev_export"], cwd=folder, check=True, env={**os.environ, "PYTHONPATH": str(folder)})
 
 
 def differing(folder: Path) -> list[str]:
-    """Files that the export or the cleaning would change."""
-    files = [*(folder/"nbs").glob("*.ipynb"), *(folder/"disaster_nbdev").glob("*.py"), folder/"pyproject.toml"]
-    return [str(file.relative_to(folder)) for file in files
-            if not (ROOT/file.relative_to(folder)).is_file() or not filecmp.cmp(file, ROOT/file.relative_to(folder), shallow=False)]
+    """Return the files that the export would change."""
+    files = [*(folder/"disaster_nbdev").glob("*.py"), folder/"pyproject.toml"]
+    names = [file.relative_to(folder) for file in files]
+    return sorted(str(name) for name in names if not (ROOT/name).is_file() or not filecmp.cmp(folder/name, ROOT/name, shallow=False))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Clean where that is asked for, then judge; exit with 1 when something is wrong."""
+    notebooks = project_notebooks(ROOT/"nbs")
+    if "--clean" in sys.argv[1:]:
+        for path in notebooks: clean_file(path)
+    wrong = [f"{path.relative_to(ROOT)}: {fault}" for path in notebooks for fault in faults(path)]
     with tempfile.TemporaryDirectory() as scratch:
         copy_and_export(Path(scratch))
-        wrong = sorted(differing(Path(scratch)))
-    if wrong: sys.exit(f"Not clean or not exported, run `make export`: {', '.join(wrong)}")
+        wrong += [f"{name}: is not what the notebooks export: run `make export`" for name in differing(Path(scratch))]
+    if wrong: sys.exit("\n".join(wrong))
     print("Notebooks are clean, and the package is what they export.")
+
+
+if __name__ == "__main__": main()

@@ -1,14 +1,23 @@
 """What the tests share: the data they may use, a small report of the sample, and a strict mode in which nothing is skipped."""
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # papermill, disaster and nbdev_* of this environment
+LONG = 1800  # seconds after which a process hangs; no test depends on its being less, since a machine may be slow or busy
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+settings.load_profile("any machine")  # the same examples on every machine, however long they take
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in the background; the tests' processes would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -23,7 +32,30 @@ def pytest_runtest_makereport(item, call):
 
 def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run a command of this environment and keep what it says."""
-    return subprocess.run(words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600)
+    return subprocess.run(words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=LONG)
+
+
+def copy_project(folder: Path, *notebooks: str) -> Path:
+    """Copy the project without its reports into a folder, with all its notebooks or with those named."""
+    from disaster_nbdev.notebooks import project_notebooks
+    for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md", "Makefile", ".gitignore", ".gitattributes", ".gitconfig"):
+        shutil.copy(ROOT/name, folder)
+    for name in ("disaster_nbdev", "tests", "data/sample"):
+        shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder/"nbs").mkdir()
+    shutil.copy(ROOT/"nbs"/"recipes.yaml", folder/"nbs")
+    for path in project_notebooks(ROOT/"nbs"):
+        if not notebooks or path.stem in notebooks: shutil.copy(path, folder/"nbs")
+    return folder
+
+
+def wait_for(what, seconds: float = LONG):
+    """Return what the function gives, as soon as that is something."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.1)
+    return found
 
 
 @pytest.fixture(scope="session")

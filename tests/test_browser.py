@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from conftest import LONG
 from disaster_nbdev.report import SAMPLE_BANNER, show, table, write_site
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"))), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
              "--disable-component-update", "--disable-sync"]
-pytestmark = [pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked for chromium, google-chrome)"),
-              pytest.mark.timeout(120)]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked for chromium, google-chrome)")
 TWEETS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<svg onload=alert(1)>", "abc \u202egpj.exe", "a\x00b \x1b[31mred",
           "x" * 100_000, "a" + "\u0301" * 500, "Forest fire near La Ronge Sask. Canada, all residents asked to shelter in place"]
 
@@ -58,7 +58,7 @@ def chromium():
     """One browser for all tests."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        browser = p.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=LONG * 1000)
         yield browser
         browser.close()
 
@@ -67,6 +67,7 @@ def chromium():
 def window(chromium, site, width, scheme):
     """The index in a fresh window; what it logged, asked for and popped up is checked at the end."""
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    context.set_default_timeout(LONG * 1000)
     opened, seen = context.new_page(), []
     opened.on("console", lambda message: seen.append(f"console: {message.text}"))
     opened.on("pageerror", lambda error: seen.append(f"error: {error}"))

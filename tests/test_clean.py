@@ -1,17 +1,22 @@
 """Cleanings: the study's stays as it was; `aware` survives anything, follows the vectors, and needs only the ranks of what it wrote."""
 import random
 import time
+import unicodedata
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from disaster_nbdev import clean as module
 from disaster_nbdev.clean import CLEANINGS, FRESH, alternatives, clean, clean_aware, clean_study, cleaner, parted, plain, rewritten, tokens
-from disaster_nbdev.data import UserError
+from disaster_nbdev.data import UserError, composed
 from disaster_nbdev.embedding import _glove_words, glove_ranks, ranks
+from disaster_nbdev.encoder import tidy
+from disaster_nbdev.quality import keywords, normalised
+from disaster_nbdev.reader import keyword_words
 from disaster_nbdev.training import keywords_of
 from disaster_nbdev.vocabulary import MAX_SEQ_LEN, Vocabulary, build_vocabulary, encode
 
@@ -228,3 +233,39 @@ def test_marks_of_broken_encoding_go(tweets):
     assert len(marked) > 800 and sum(any(mark in plain(text) for mark in "\x89\x81\u00db") for text in marked) <= 1
     escaped = [text for text in tweets if "&amp;" in text]
     assert len(escaped) > 300 and not any("amp" in tokens(text) for text in escaped)
+
+
+# Canonically equal texts
+
+ACCENTED = st.text(st.sampled_from("aAeoIn kK#@:/1\u00e9\u00e5\u212b\u212a\u1e9b\u0323\u0301\u0308\u0316\u0327\u0345\u0130\u1100\u1161\u11a8\uac01\u0958\ufb01\ufb2a\u0374\u2260=\u0338\u00db\u0089\u00cc\u00a9 \ud800"), max_size=24)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.one_of(ACCENTED, st.text(max_size=24), ACCENTED.map(lambda text: f"#{text} @{text} http://t.co/{text} &#769;")))
+def test_canonically_equal_texts_are_cleaned_alike(text):
+    forms = [text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))]
+    for way in (partial(clean, name="study"), partial(clean, name="aware"), partial(clean, name="aware", ranks=toy), tidy): assert len({way([form])[0] for form in forms}) == 1
+    for way in (clean_study, clean_aware, plain, normalised, composed, lambda text: " ".join(tokens(text))): assert len(set(map(way, forms))) == 1
+    whole = clean(forms * 3, "aware", toy)
+    assert len(set(whole)) == 1 and len(set(clean(forms * 3))) == 1
+
+
+def test_a_composed_letter_is_a_letter_for_every_cleaning():
+    for written in ("caf\u00e9", "cafe\u0301", "caf&#233;", "cafe&#769;"): assert clean([written], "aware") == tidy([written]) == ["caf\u00e9"]
+    assert clean(["caf\u00e9 #r\u00e9sum\u00e9s in", "cafe\u0301 #re\u0301sume\u0301s in"]) == ["caf  in"] * 2                 # the study drops the letter, and all of the word behind a hash
+    assert keyword_words(["cr%C3%A9", "cre%CC%81"]) == ["cr\u00e9"] * 2 and keywords(pd.DataFrame({"keyword": ["cr%C3%A9", "cre%CC%81"]})).nunique() == 1
+    vocabulary = build_vocabulary(clean(["cafe\u0301 caf\u00e9 \ud55c\uae00 \u1112\u1161\u11ab\u1100\u1173\u11af"], "aware"))
+    assert vocabulary.words == ("caf\u00e9", "\ud55c\uae00")
+
+
+@pytest.mark.parametrize("text", ["a" + "\u0301\u0316"*50_000, "\u0301"*300_000, "e\u0301"*100_000, "\u1112\u1161\u11ab"*50_000 + "\ud800"], ids=["alternating", "one accent", "letters", "jamo"])
+def test_long_texts_are_composed_in_a_bounded_time(text):
+    started = time.process_time()
+    assert composed(unicodedata.normalize("NFC", text[:2000])) == unicodedata.normalize("NFC", text[:2000])
+    assert unicodedata.is_normalized("NFC", composed(text)[:1000]) and time.process_time() - started < 20
+
+
+@settings(max_examples=100, deadline=None)
+@given(ACCENTED.map(lambda text: text * 60))
+def test_a_long_text_is_composed_as_a_short_one(text):
+    assert composed(text) == unicodedata.normalize("NFC", text)

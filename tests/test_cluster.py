@@ -5,13 +5,12 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from contextlib import contextmanager
 
 import psutil
 import pytest
 
-from conftest import BIN, ROOT
+from conftest import BIN, LONG, ROOT, wait_for
 
 pytest.importorskip("distributed")
 SAMPLE = ROOT/"data"/"sample"
@@ -30,26 +29,17 @@ def begun(folder, workers: int, threads: int = 1):
     wait_for(known.is_file)
     address = json.loads(known.read_text())["address"]
     from distributed import Client
-    with Client(address) as client: client.wait_for_workers(workers, timeout=60)
+    with Client(address) as client: client.wait_for_workers(workers, timeout=LONG)
     try: yield address, started
     finally:
         for process in reversed(started): process.send_signal(signal.SIGINT)
-        for process in started: process.wait(30)
+        for process in started: process.wait(LONG)
 
 
 @pytest.fixture(scope="module")
 def scheduler(tmp_path_factory):
     """The address of a scheduler with two workers of one thread."""
     with begun(tmp_path_factory.mktemp("cluster"), 2) as (address, _): yield address
-
-
-def wait_for(what, seconds: float = 90):
-    """What the function gives, as soon as that is something."""
-    end = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < end, "it did not come to pass"
-        time.sleep(0.1)
-    return found
 
 
 def small_jobs():
@@ -93,7 +83,7 @@ def assert_same_run(one, other):
 def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, tmp_path):
     from dataclasses import asdict
     from disaster_nbdev.remote import on_cluster
-    from disaster_nbdev.runs import is_current
+    from disaster_nbdev.runs import why_stale
     from disaster_nbdev.training import from_parameters
     for name in ("runs", "models"): shutil.copytree(local/name/"base-corpus", tmp_path/name/"base-corpus") # what the second network starts from
     with on_cluster(scheduler, sample, tmp_path) as cluster: run_small(tmp_path, cluster, small_jobs()[1:])
@@ -102,7 +92,7 @@ def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, 
     for name in names: assert_same_run(local/"runs"/name, tmp_path/"runs"/name)
     assert {path.name for path in (tmp_path/"models").iterdir()} == {"base-corpus", "tuned-corpus"}
     config = asdict(from_parameters(small_jobs()[2].parameters))
-    assert is_current(tmp_path, "tuned-corpus", config, sample, "train"), "a report without a cluster has nothing to do"
+    assert why_stale(tmp_path, "tuned-corpus", config, sample, "train") is None, "a report without a cluster has nothing to do"
     for page in (tmp_path/"notebooks").glob("*.ipynb"):
         cells = json.dumps(json.loads(page.read_text())["cells"])
         assert str(tmp_path) not in cells and "dask" not in cells, "no page tells of a folder of a worker"
@@ -127,7 +117,7 @@ def test_a_killed_worker_costs_time_and_nothing_else(scheduler, local, sample, t
         run_small(tmp_path, cluster, small_jobs()[1:2])
         killer.join()
     assert len(ended) >= 2, "papermill and its kernel"
-    assert not psutil.wait_procs(ended, timeout=20)[1], "they end with their worker"
+    assert not psutil.wait_procs(ended, timeout=LONG)[1], "they end with their worker"
     assert_same_run(local/"runs"/"logistic-words-folds", tmp_path/"runs"/"logistic-words-folds")
 
 
@@ -142,8 +132,8 @@ def test_an_interrupt_ends_the_kernels_of_the_workers(scheduler, sample, tmp_pat
     notebooks = [child for worker in workers for child in worker.children(recursive=True)]
     assert len(notebooks) >= 2
     os.killpg(report.pid, signal.SIGINT)
-    assert "Traceback" not in report.communicate(timeout=60)[1] and report.returncode != 0
-    assert not psutil.wait_procs(notebooks, timeout=20)[1] and all(worker.is_running() for worker in workers)
+    assert "Traceback" not in report.communicate(timeout=LONG)[1] and report.returncode != 0
+    assert not psutil.wait_procs(notebooks, timeout=LONG)[1] and all(worker.is_running() for worker in workers)
     assert not list((tmp_path/"runs").glob("*long*")) and not list(tmp_path.rglob("*.tmp"))
 
 
@@ -165,7 +155,7 @@ def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, 
     assert nobody.exit_code == 2 and "No Dask scheduler answers at tcp://127.0.0.1" in nobody.output
     assert "No Dask scheduler answers at tcp://no.such.host:1" in answer(*report, "tcp://no.such.host:1").output
     assert "for the cluster `local` only" in answer(*report, scheduler, "--workers", "2").output
-    monkeypatch.setattr(cluster, "CODE", "0"*64)
+    monkeypatch.setattr(cluster, "_package_hash", lambda: "0" * 12)
     other = answer(*report, scheduler)
     assert other.exit_code == 2 and "runs another disaster_nbdev (" in other.output and "and not 000000000000" in other.output
     assert not list(tmp_path.rglob("*.html"))
@@ -182,7 +172,7 @@ def test_a_scheduler_that_is_lost_in_the_middle_of_scoring_is_one_sentence(tmp_p
         score.send_signal(signal.SIGSTOP) # so that it cannot come to its end before
         first.kill()
         score.send_signal(signal.SIGCONT)
-        said = score.communicate(timeout=120)[1]
+        said = score.communicate(timeout=LONG)[1]
     assert score.returncode == 2 and "Traceback" not in said and "The cluster was lost in the middle of the work. The same command goes on" in said, said
     again = subprocess.run([*words, "--workers", "1"], capture_output=True, text=True)
     assert again.returncode == 0 and "Goes on from an earlier run." in again.stderr and sum(1 for _ in open(target)) == 16_384 * 12 + 1

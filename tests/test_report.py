@@ -10,6 +10,7 @@ from hypothesis import given, settings, strategies as st
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
+from conftest import LONG
 from disaster_nbdev.data import UserError
 from disaster_nbdev.report import SAMPLE_BANNER, read_page, show, table, to_html, write_site
 
@@ -257,13 +258,12 @@ def test_a_half_written_notebook_is_named(tmp_path):
     assert not list((tmp_path / "site").glob("*.html"))
 
 
-@pytest.mark.timeout(120)
 def test_a_notebook_that_a_kernel_ran(tmp_path):
     source = ("import pandas as pd, matplotlib.pyplot as plt\nfrom disaster_nbdev.report import show, table\n"
               "figure, axes = plt.subplots()\nshow(figure, 'Nothing yet', 'An empty plot')")
     content = notebook(new_code_cell(source), new_code_cell("table(pd.DataFrame({'text': ['<b>']}), 'One tweet')"),
                        new_code_cell("print('\\x1b[1mbold\\x1b[0m')"), new_code_cell("1 / 0"))
-    NotebookClient(content, kernel_name="python3", allow_errors=True, timeout=100).execute()
+    NotebookClient(content, kernel_name="python3", allow_errors=True, timeout=LONG).execute()
     soup = page(tmp_path, *content.cells[1:])
     assert soup.find("img")["alt"] == "Nothing yet" and soup.select_one("table.data td").get_text() == "<b>"
     assert soup.select_one("table.data caption").get_text() == "One tweet" and "bold" in soup.get_text()

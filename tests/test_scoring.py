@@ -385,7 +385,7 @@ def test_what_is_done_is_kept_unless_the_input_is_wrong(error, saved, tmp_path, 
     monkeypatch.undo()
     again = lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, tell=lambda text, passing=False: told.append(text))
     with monkeypatch.context() as other: # parts of another version of the program are not joined with its own
-        other.setattr(scoring, "CODE", "0" * 64)
+        other.setattr(scoring, "scoring_code", lambda: "0" * 64)
         other.setattr(scoring, "score_texts", Failing(1, KeyError("a")))
         with pytest.raises(KeyError): again()
     assert again().kept == 0 and [text for text in told if "anew" in text] == ["Starts anew, since the program is another since an earlier run was stopped."] * 2
@@ -499,7 +499,7 @@ def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tm
     from disaster_nbdev import cluster
     source = put(tweets(10), tmp_path/"in.csv")
     monkeypatch.setattr(cluster, "check_software", lambda *_: None) # here: as for one that joins later
-    monkeypatch.setattr(cluster, "CODE", "0" * 64)
+    monkeypatch.setattr(cluster, "_package_hash", lambda: "0" * 12)
     assert "runs another disaster_nbdev" in said(lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, cluster="local"))
     assert (tmp_path/".out.csv.parts").is_dir()
 

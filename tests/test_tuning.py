@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import ROOT, run
+from conftest import LONG, ROOT, run
 from disaster_nbdev import tuning
 from disaster_nbdev.data import Dataset, UserError, split
 from disaster_nbdev.quality import near_duplicate_groups
@@ -165,7 +165,7 @@ def test_searches_are_not_mixed(change, said, toy, base, quick, tmp_path):
 
 def test_other_code_is_another_search(toy, base, quick, tmp_path, monkeypatch):
     tuning.search(base, toy, 1, tmp_path/"a.journal")
-    monkeypatch.setattr(tuning, "code_sum", lambda: "0")
+    monkeypatch.setattr(tuning, "trial_code", lambda: "0")
     with pytest.raises(UserError, match="another code: name another file"): tuning.search(base, toy, 2, tmp_path/"a.journal")
 
 
@@ -210,7 +210,8 @@ from disaster_nbdev.training import RunConfig, validated
 
 def trainer(config): # in place of a network
     def trained(frames, seed):
-        time.sleep(0.2)
+        (folder/f"trains-{me}").touch()
+        while len(list(folder.glob("trains-*"))) < 2: time.sleep(0.05) # until both have begun a trial
         return {"held": np.where(frames["held"].target == 1, 0.9 - config.dropout / 2, 0.1 + config.dropout / 2)}
     return trained
 
@@ -218,15 +219,13 @@ tuning.network_trainer = trainer
 folder, me = Path(sys.argv[1]), sys.argv[2]
 base = validated(RunConfig(embedding=str(folder/"vectors.txt"), hidden_size=16, learning_rate=0.01, epochs=1, batch_size=64, split="grouped"))
 dataset = load(folder)
-(folder/f"ready-{me}").touch()
-while len(list(folder.glob("ready-*"))) < 2: time.sleep(0.05)
 tuning.search(base, dataset, 12, folder/"both.journal", folds=2)
 """
 
 
 def test_two_processes_share_a_search(folder, tmp_path):
     workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) for name in "ab"]
-    try: answers = [worker.communicate(timeout=240) for worker in workers]
+    try: answers = [worker.communicate(timeout=LONG) for worker in workers]
     finally:
         for worker in workers: worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], answers
