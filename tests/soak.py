@@ -27,6 +27,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/"tests")]
+from disaster_nbdev.data import UserError
+from disaster_nbdev.files import write_whole
+from disaster_nbdev.process import ended_by_signals
+from disaster_nbdev.runs import git_commit, read_record, to_json
+
 DISASTER = Path(sys.executable).parent/"disaster"
 
 TARGETS = ("launcher", "papermill", "kernel", "worker", "scorer")
@@ -169,7 +174,7 @@ class Scoring(Work):
     def __init__(self, folder: Path):
         from test_scoring import made, put, tweets
         folder.mkdir()
-        made(folder/"run")
+        made(folder/"run", cell="none", pooling="mean")
         put(tweets(60_000), folder/"in.csv")
         words = ["score", "in.csv", "--run", "run", "--workers", "2", "--output"]
         super().__init__(folder, [str(DISASTER), *words, "out.csv"], {"PYTHONPATH": str(ROOT)})
@@ -251,8 +256,9 @@ class Report(Work):
             self.expected[number] = self.predictions()
 
     def prepare(self, number: int) -> None:
-        """Ask for another seed than the last time, so that there is a record to be replaced."""
+        """Ask for another seed than the last time, and take the page away, so that there is a record to be replaced."""
         self.seed = number % 2
+        (self.folder/"out"/f"{PAGE}.html").unlink(missing_ok=True)
         entry = {"template": "crossfit", "baseline": "logistic-words", "folds": 2, "seed": self.seed}
         matrix = {"recipes": {"gru": {"cell": "gru"}}, "sets": {"soak": [entry]}}
         (self.folder/"nbs"/"recipes.yaml").write_text(json.dumps(matrix))
@@ -262,8 +268,6 @@ class Report(Work):
         return (self.folder/"out"/"runs"/PAGE/"predictions_validation.csv").read_text()
 
     def damaged(self) -> list[str]:
-        from disaster_nbdev.data import UserError
-        from disaster_nbdev.runs import read_record
         found, report = [], self.folder/"out"
         for folder in (report/"runs").glob("[!.]*"):
             try: read_record(folder)
@@ -293,7 +297,6 @@ def workplace() -> Iterator[dict[str, Work]]:  # target -> what is disturbed
 def fresh_record(kills: int, seed: int) -> dict:
     """Return the facts of a soak that has not begun."""
     from disaster_nbdev.benchmark import machine
-    from disaster_nbdev.runs import git_commit
     here = {name: value for name, value in machine().items() if name in ("processor", "cores", "memory_gb", "system", "date")}
     return {"schema": 1, "kills": kills, "seed": seed, "limit": LIMIT, "farewell": FAREWELL, "machine": here,
             "git_commit": git_commit(), "seconds": 0.0, "trials": []}
@@ -318,8 +321,6 @@ def soak(output: Path, kills: int, seed: int, resume: bool) -> int:  # trials in
     """Make the trials, and write down what happened after each."""
     for name in SIGNALS[1:]:  # a command in the background inherits ignored signals, and its children would too
         if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN: signal.signal(getattr(signal, name), signal.SIG_DFL)
-    from disaster_nbdev.files import write_whole
-    from disaster_nbdev.runs import to_json
     facts = opened(output, kills, seed, resume)
     with workplace() as works:
         while (done := sum(tried["killed"] for tried in facts["trials"])) < kills:
@@ -341,7 +342,7 @@ def main() -> None:
     words.add_argument("--resume", action="store_true", help="go on with what is in the output")
     words.add_argument("--output", type=Path, default=ROOT/"reports"/"kaggle"/"trust.json")
     given = words.parse_args()
-    wrong = soak(given.output, given.kills, given.seed, given.resume)
+    with ended_by_signals(): wrong = soak(given.output, given.kills, given.seed, given.resume)
     print(f"{given.kills} kills, something went wrong after {wrong} of them: {given.output}")
     sys.exit(1 if wrong else 0)
 
