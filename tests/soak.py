@@ -129,9 +129,11 @@ def undisturbed(work: Work, limit: float) -> int | None:
             if target not in WORDS or any(WORDS[target] in words for words in there.values()):
                 seen.setdefault(target, []).append(time.monotonic())
         time.sleep(0.1)
-    orphans(mark, 0 if process.poll() is None else FAREWELL)
+    code = process.poll()
+    orphans(mark, 0 if code is None else FAREWELL)
+    process.wait()
     work.life.update({target: times[-1] - times[0] for target, times in seen.items()})
-    return process.poll()
+    return code
 
 
 def kill(process: subprocess.Popen, mark: str, target: str, name: str, moment: float, choose: random.Random) -> bool:
@@ -257,8 +259,8 @@ class Report(Work):
 
     def prepare(self, number: int) -> None:
         """Ask for another seed than the last time, and take the page away, so that there is a record to be replaced."""
-        self.seed = number % 2
-        (self.folder/"out"/f"{PAGE}.html").unlink(missing_ok=True)
+        self.seed, out = number % 2, self.folder/"out"
+        for path in (out/f"{PAGE}.html", out/"notebooks"/f"{PAGE}.ipynb"): path.unlink(missing_ok=True)
         entry = {"template": "crossfit", "baseline": "logistic-words", "folds": 2, "seed": self.seed}
         matrix = {"recipes": {"gru": {"cell": "gru"}}, "sets": {"soak": [entry]}}
         (self.folder/"nbs"/"recipes.yaml").write_text(json.dumps(matrix))
