@@ -101,3 +101,11 @@ def test_a_few_kills_end_well_and_become_a_page(tmp_path):
     assert table.process.tolist() == list(soak.TARGETS) and table.kills.sum() == 5
     page = run("papermill", str(ROOT/"nbs"/"trust.ipynb"), str(tmp_path/"trust.ipynb"), "-p", "output", str(tmp_path), DISASTER_DATA=str(ROOT/"data"/"sample"))
     assert page.returncode == 0 and "5 processes were killed" in (tmp_path/"trust.ipynb").read_text()
+
+
+def test_a_record_of_a_soak_is_a_page_of_the_report(sample, tmp_path):
+    from disaster_nbdev.launcher import plan_with_reasons
+    pages = lambda: {job.page: reason for job, reason in plan_with_reasons(sample, tmp_path, [])}
+    assert "trust" not in pages()
+    (tmp_path/"trust.json").write_text("{}")
+    assert pages()["trust"] == "there is no page"
