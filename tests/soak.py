@@ -162,9 +162,10 @@ def trial(work: Work, number: int, target: str, name: str, seed: int, limit: flo
     hangs = not ended(process, limit)
     left = orphans(mark, 0 if hangs else FAREWELL)
     process.wait()
-    said = work.said()
+    said, damaged = work.said(), work.damaged()
+    if process.returncode == 0 and not work.right(): damaged.append("exit code 0 without the right results")
     facts = {"number": number, "target": target, "signal": name, "moment": round(moment, 3), "killed": killed,
-             "code": process.returncode, "hang": hangs, "orphans": [] if hangs else left, "damaged": work.damaged(),
+             "code": process.returncode, "hang": hangs, "orphans": [] if hangs else left, "damaged": damaged,
              "traceback": "Traceback" in said or "leaked" in said}
     again = undisturbed(work, limit)
     return {**facts, "again": again, "equal": again == 0 and not work.damaged() and work.right(),

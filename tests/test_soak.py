@@ -109,3 +109,11 @@ def test_a_record_of_a_soak_is_a_page_of_the_report(sample, tmp_path):
     assert "trust" not in pages()
     (tmp_path/"trust.json").write_text("{}")
     assert pages()["trust"] == "there is no page"
+
+
+def test_success_without_the_results_is_found(tmp_path):
+    class Nothing(soak.Work):
+        """A command that says it has done its work, and has not."""
+        def right(self): return False
+    found = tried(Nothing(tmp_path, [sys.executable, "-c", ""], life={"scorer": 1.0}), "SIGKILL")
+    assert found["code"] == 0 and found["damaged"] == ["exit code 0 without the right results"] and not found["equal"]
