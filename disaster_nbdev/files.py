@@ -136,9 +136,10 @@ def _lock_file(path: Path) -> int: # a handle
     "Open a lock file, made when it is absent; raises `UserError` for a link, a pipe or a folder."
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     if path.is_symlink(): raise UserError(f"{path} is a link and no lock file: remove it.")
-    handle = os.open(path, flags, 0o600)
-    if stat.S_ISREG(os.fstat(handle).st_mode): return handle
-    os.close(handle)
+    try: handle = os.open(path, flags, 0o600)
+    except IsADirectoryError: handle = None
+    if handle is not None and stat.S_ISREG(os.fstat(handle).st_mode): return handle
+    if handle is not None: os.close(handle)
     raise UserError(f"{path} is not a plain file, so it cannot be a lock: remove it.")
 
 def _is_still(handle: int, path: Path) -> bool:

@@ -8,8 +8,8 @@ __all__ = ['TAKES', 'MADE_ALWAYS', 'RECORDED', 'PAPERMILL', 'PATIENCE', 'STAGGER
            'template_parameters', 'own_job', 'entry_job', 'trained_many', 'recipe_config', 'select', 'source_job',
            'with_sources', 'page_key', 'page_keys', 'note_page', 'leaves', 'why_run', 'Notebook', 'literal',
            'start_notebook', 'last_line', 'warnings_in', 'failure', 'Race', 'next_job', 'settle', 'Progress',
-           'show_progress', 'notebook_environment', 'ThisMachine', 'run_jobs', 'end_all', 'locked', 'plan_with_reasons',
-           'plan', 'describe_plan', 'make_report', 'make_benchmark', 'training_set']
+           'show_progress', 'notebook_environment', 'ThisMachine', 'run_jobs', 'end_all', 'locked', 'trust_jobs',
+           'plan_with_reasons', 'plan', 'describe_plan', 'make_report', 'make_benchmark', 'training_set']
 
 # %% ../nbs/42_launcher.ipynb #cb5dcca2
 import dataclasses, hashlib, io, json, os, signal, subprocess, sys, threading, time
@@ -107,7 +107,7 @@ def check_name(
 class Job:
     "One notebook to execute."
     page: str # name of its page, and of its run where it trains one
-    template: str # explore | topics | train | baseline | crossfit | splits | ablation | blend | compare | benchmark | capacity, or a notebook of the user
+    template: str # explore | topics | train | baseline | crossfit | splits | ablation | blend | compare | benchmark | capacity | trust, or a notebook of the user
     parameters: dict = field(default_factory=dict)
     needs: tuple[str, ...] = () # pages of the jobs that must have ended well before
     settings: str = "" # what else decides its result: the configuration that its recipe stands for
@@ -259,6 +259,7 @@ def page_key(
     "Return a hash of what a page without a record is made from: data, parameters and code."
     template(job.template)
     made_from = [dataset.fingerprint, job.parameters, code_hash(f"{job.template}.ipynb")]
+    if job.settings: made_from.append(job.settings)
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 # %% ../nbs/42_launcher.ipynb #9474254f
@@ -560,6 +561,16 @@ def locked(
     busy = f"Another report is being written into {folder}; wait for it to end."
     with held(folder/".report.lock", busy): yield
 
+# %% ../nbs/42_launcher.ipynb #5d20be91
+def trust_jobs(
+    report: Path, # what `report_folder` gave
+    place: dict, # parameters that say where the report lies
+) -> list[Job]: # none without a record
+    "Return the job of the page about a soak, which changes with the soak's record."
+    path = report/"trust.json"
+    if not path.is_file(): return []
+    return [Job("trust", "trust", place, settings=hashlib.sha256(path.read_bytes()).hexdigest())]
+
 # %% ../nbs/42_launcher.ipynb #b5d7c30f
 def plan_with_reasons(
     dataset: Dataset,
@@ -572,7 +583,7 @@ def plan_with_reasons(
     place = {} if report == report_folder(dataset.name) else {"output": str(report)}
     placed = [place if job.placed else {} for job in training]
     training = [dataclasses.replace(job, parameters={**job.parameters, **where}) for job, where in zip(training, placed)]
-    others = [Job(name, name, place) for name in ("baseline", "explore", "topics")]
+    others = [*(Job(name, name, place) for name in ("baseline", "explore", "topics")), *trust_jobs(report, place)]
     reasons = {job.page: "it was asked for" if force else why_run(job, report, dataset, models and job in training)
                for job in [*training, *others]}
     for job in training:
@@ -648,12 +659,14 @@ def make_report(
     report = report_folder(dataset.name, output)
     here = ThisMachine(dataset.folder, workers or min(2, os.cpu_count() or 1))
     with locked(report), ended_by_signals():
-        race = Race(report/"notebooks", plan(dataset, report, training, force, models))
+        jobs = plan(dataset, report, training, force, models)
+        race = Race(report/"notebooks", [job for job in jobs if job.template != "trust"])
         try:
             run_jobs(race, where or here, dataset)
             place = {"output": str(report)} if output else {}
             race.waiting = [Job("compare", "compare", place | ({"failed": dict(race.failed)} if race.failed else {}))]
-            run_jobs(race, here)
+            race.waiting += [job for job in jobs if job.template == "trust"]
+            run_jobs(race, here, dataset)
         finally: index = _write_pages(race, report, dataset)
     return index, race.failed
 

@@ -11,7 +11,7 @@ import os, pickle, signal, subprocess, sys, threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 
 # %% ../nbs/05_process.ipynb #b3974b63
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -143,33 +143,30 @@ class Pool:
         workers: int, # how many at most
         *prepare, # function and arguments that each worker is asked for first
     ):
-        self.prepare, self.workers, self.free = prepare, [], SimpleQueue()
-        self.threads, self.starting, self.closed = ThreadPoolExecutor(workers), threading.Lock(), False
+        self.most, self.prepare, self.workers, self.free = workers, prepare, [], SimpleQueue()
+        self.threads = ThreadPoolExecutor(workers)
 
     def submit(self, function: Callable, *arguments) -> Future:
         "Let a worker call a function."
+        if len(self.workers) < self.most: self._start()
         return self.threads.submit(self._ask, function, *arguments)
 
-    def _ask(self, function: Callable, *arguments):
-        "Find a worker, and wait for what it answers."
-        worker = self._worker()
-        try: return worker.ask(function, *arguments)
-        finally: self.free.put(worker)
+    def _start(self) -> None:
+        "Start a worker, and let a thread ask it for what each is asked for first."
+        self.workers.append(Worker())
+        self.free.put((self.workers[-1], bool(self.prepare)))
 
-    def _worker(self) -> Worker:
-        "Return a worker that has nothing to do, or start one."
-        with suppress(Empty): return self.free.get_nowait()
-        with self.starting:
-            if self.closed: raise BrokenExecutor("The pool is closed.")
-            worker = Worker()
-            self.workers.append(worker)
-        if self.prepare: worker.ask(*self.prepare)
-        return worker
+    def _ask(self, function: Callable, *arguments):
+        "Wait for a worker that has nothing to do, and for what it answers."
+        worker, fresh = self.free.get()
+        try:
+            if fresh: worker.ask(*self.prepare)
+            return worker.ask(function, *arguments)
+        finally: self.free.put((worker, False))
 
     def close(self) -> None:
         "End all workers; what they have not finished is lost."
         self.threads.shutdown(wait=False, cancel_futures=True)
-        with self.starting: self.closed = True
         for worker in self.workers: worker.end()
         self.threads.shutdown()
 
