@@ -180,7 +180,7 @@ def test_an_extra_is_installed(extra):
 def repository(tmp_path):
     """A git repository with two notebooks, in which `make hooks` has been run."""
     if not shutil.which("git"): pytest.skip("git is not installed")
-    folder = copy_project(tmp_path, "06_notebooks", "explore")
+    folder = copy_project(tmp_path, "09_notebooks", "explore")
     for words in (["init", "-q", "-b", "main"], ["config", "user.email", "a@example.org"], ["config", "user.name", "A"], ["add", "-A"], ["commit", "-qm", "start"]):
         assert git(folder, *words).returncode == 0
     hooks(folder)
