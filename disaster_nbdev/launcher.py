@@ -12,7 +12,7 @@ __all__ = ['TAKES', 'MADE_ALWAYS', 'RECORDED', 'PAPERMILL', 'PATIENCE', 'STAGGER
            'plan_with_reasons', 'plan', 'describe_plan', 'make_report', 'make_benchmark', 'training_set']
 
 # %% ../nbs/42_launcher.ipynb #cb5dcca2
-import dataclasses, hashlib, io, json, os, signal, subprocess, sys, threading, time
+import ast, dataclasses, hashlib, io, json, os, signal, subprocess, sys, threading, time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
@@ -258,7 +258,7 @@ def page_key(
 ) -> str: # hexadecimal
     "Return a hash of what a page without a record is made from: data, parameters and code."
     template(job.template)
-    made_from = [dataset.fingerprint, job.parameters, code_hash(f"{job.template}.ipynb")]
+    made_from = [dataset.fingerprint, job.parameters, code_hash(f"{job.template}.ipynb.*")]
     if job.settings: made_from.append(job.settings)
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
@@ -297,15 +297,31 @@ def leaves(job: Job, report: Path) -> list[Path]: # empty for a job that leaves 
             "blend": ["runs/blend-average/run.json", "runs/blend-stacked/run.json"]}.get(job.template, [])]
 
 # %% ../nbs/42_launcher.ipynb #66991c61
+def _wanted(
+    job: Job, # crossfit, splits, ablation or blend
+) -> dict: # name -> value
+    "Return the settings that a job asks for: those of its recipe, the template's defaults, and its own parameters."
+    from papermill import inspect_notebook
+    settings = json.loads(job.settings) if job.settings.startswith("{") else {}
+    shown = inspect_notebook(str(template(job.template)))
+    takes = TAKES[job.template] & shown.keys()
+    asked = {name: ast.literal_eval(shown[name]["default"]) for name in takes}
+    asked |= {name: value for name, value in job.parameters.items() if name in takes}
+    named = {"recipe", "embedding", "baseline"} # they are behind the settings
+    others = {name: value for name, value in settings.items() if name not in ("seed", "split")}
+    return others | {name: value for name, value in asked.items() if name not in named}
+
 def _other_settings(
-    job: Job, # crossfit or splits
-    config: Mapping, # in its record
+    job: Job, # crossfit, splits, ablation or blend
+    facts: Mapping, # its record
 ) -> list[str]: # names of settings
     "Return the settings in which the record of a job differs from the job: papermill writes to the same places."
-    if not job.settings.startswith("{"): return []
-    wanted = {**json.loads(job.settings), **job.parameters}
-    compared = wanted.keys() & config.keys() - {"seed", "recipe", "embedding"}
-    return sorted(name for name in compared if config[name] != wanted[name])
+    recorded = {**facts, **(facts.get("config") or {}), "runs": [member["run"] for member in facts.get("members", [])]}
+    wanted = _wanted(job)
+    if job.template == "ablation":
+        recipe = {name: wanted.pop(name) for name in list(wanted) if name not in TAKES["ablation"]}
+        if recipe not in facts["variants"].values(): return ["recipe"]
+    return sorted(name for name, value in wanted.items() if name in recorded and recorded[name] != value)
 
 def _why_again(
     job: Job, # crossfit, splits, ablation or blend
@@ -317,7 +333,7 @@ def _why_again(
         if not path.is_file(): return "there is no record"
         facts = json.loads(path.read_text(encoding="utf-8"))
         config = facts.get("config")
-        if other := _other_settings(job, config or {}): return f"the settings have changed: {', '.join(other)}"
+        if other := _other_settings(job, facts): return f"the settings have changed: {', '.join(other)}"
         for member in facts.get("members", []) if job.template == "blend" else []:
             if read_record(report/"runs"/member["run"]).run["created"] != member["created"]:
                 return f"its member {member['run']} was run again"

@@ -249,7 +249,7 @@ def reach(
     waiting, seen, found, modules = list(roots), set(), [], set()
     while waiting:
         module, name = waiting.pop()
-        if (module, name) in seen or module not in code.sources or name in CARRIERS: continue
+        if (module, name) in seen or module not in code.sources or (name in CARRIERS and module.isidentifier()): continue
         seen.add((module, name))
         names = code.module(module).names
         if name == "*": waiting += [(module, each) for each in names]
@@ -306,18 +306,19 @@ def template_code(
     name: str, # of a report template
     source: str, # its code cells
     package: Code, # what it imports
+    whole: bool = False, # whether every statement counts, and not only what leads to a record
 ) -> tuple[Code, list[tuple[str, str]]]: # with the template as a module, and the names to start from
     "Start from the statements that write a record, or from all where none does."
     code = Code({**package.sources, f"{name}.ipynb": source})
     code._parsed.update(package._parsed)
     notebook = code.module(f"{name}.ipynb")
-    writers = [n for n, found in notebook.names.items() if any(map(_writes, found))]
+    writers = [] if whole else [n for n, found in notebook.names.items() if any(map(_writes, found))]
     if writers: notebook.effects.clear() # tables and figures below the record
     return code, [(f"{name}.ipynb", each) for each in writers or ["*"]]
 
 # %% ../nbs/05_provenance.ipynb #8b33e968
 def code_parts(
-    *roots: str, # "module.name", or "name.ipynb" for a report template
+    *roots: str, # "module.name", "module.*"; of a template "name.ipynb", or "name.ipynb.*" for its whole page
     choices: Mapping[str, Iterable[str]] | None = None, # registry -> the keys that are used
 ) -> dict[str, str]: # label -> digest
     "Return the parts of this package's code that the roots reach."
@@ -327,7 +328,7 @@ def code_parts(
 @cache
 def _code_parts(roots: tuple[str, ...], frozen: tuple) -> dict[str, str]:
     "Do the work of `code_parts`, once for each state of the sources."
-    templates = [template_source(root.removesuffix(".ipynb")) for root in roots if root.endswith(".ipynb")]
+    templates = [template_source(root.partition(".ipynb")[0]) for root in roots if ".ipynb" in root]
     state = json.dumps([roots, frozen, templates, LOADED.sources], sort_keys=True).encode("utf-8", "surrogatepass")
     file = cache_folder()/"code"/f"{hashlib.sha256(state).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError, TypeError): return dict(json.loads(file.read_text(encoding="utf-8")))
@@ -337,15 +338,19 @@ def _code_parts(roots: tuple[str, ...], frozen: tuple) -> dict[str, str]:
         write_whole(file, json.dumps(parts))
     return parts
 
+def _start(root: str) -> tuple[Code, list[tuple[str, str]]]: # the package, with a template where one is meant; names
+    "Return what a root stands for."
+    name, is_template, rest = root.partition(".ipynb")
+    if is_template: return template_code(name, template_source(name), LOADED, whole=rest == ".*")
+    return LOADED, [tuple(root.split(".", 1))]
+
 def _reached_parts(roots: tuple[str, ...], frozen: tuple) -> dict[str, str]:
-    "Follow the names from the roots."
+    "Follow the names from the roots; raises `LookupError` for a root that is no code."
     found = []
     for root in roots:
-        if root.endswith(".ipynb"):
-            name = root.removesuffix(".ipynb")
-            code, names = template_code(name, template_source(name), LOADED)
-        else: code, names = LOADED, [tuple(root.split(".", 1))]
-        found += reach(code, names, dict(frozen))
+        reached = reach(*_start(root), dict(frozen))
+        if not reached: raise LookupError(f"{root} is no code of this package.")
+        found += reached
     return parts_of(found)
 
 def code_hash(
