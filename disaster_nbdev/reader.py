@@ -160,17 +160,20 @@ def input_code(
 # %% ../nbs/14_reader.ipynb #2a8161e5
 def check_code(
     folder: Path, # of a saved run; named in messages
-    files: Mapping[str, bytes], # its files: config.json, vocabulary.json, code.json
+    files: Mapping[str, bytes], # its files: config.json, code.json
 ) -> None:
     "Raises `UserError` when a saved run was trained with other cleaning code than the package has now."
+    from disaster_nbdev.embedding import is_contextual
+    try: settings = settings_from(parsed(files["config.json"], "config.json"))
+    except Damaged: return # it is refused for that, and for files that do not fit each other
+    words = "vocabulary.json" in files
+    if words == is_contextual(settings.embedding): return
     again = "so its probabilities would not be those it was trained for: train it again"
     if "code.json" not in files:
         raise UserError(f"The run in {folder} does not say with which cleaning code it was trained, {again}.")
-    try:
-        cleaning = json.loads(files["config.json"])["cleaning"]
-        changed = changed_parts(json.loads(files["code.json"]), input_code(cleaning, "vocabulary.json" in files))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise unusable(folder, type(error).__name__) from None
+    try: old = parsed(files["code.json"], "code.json")
+    except Damaged as error: raise unusable(folder, str(error)) from None
+    changed = changed_parts(old, input_code(settings.cleaning, words))
     if not changed: return
     names = ", ".join(changed[:3]) + ", …" * (len(changed) > 3)
     raise UserError(f"The run in {folder} was trained with other cleaning code ({names} changed), {again}.")

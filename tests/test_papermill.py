@@ -95,8 +95,8 @@ def test_help_shows_every_parameter_with_its_meaning():
 
 
 def test_odd_tweets_train_and_score(tmp_path):
-    """A tweet with no known word, an empty one, one of 100,000 characters, and hostile ones go through a run like any other."""
-    odd = ["\U0001F525\U0001F525", "", "fire " * 20_000, "<script>alert(1)</script>", "\u202Eerif", "=1+1", "{{ x }} $y$", "a\nb\tc"]
+    """A tweet with no known word, one of 100,000 characters, and hostile ones go through a run like any other."""
+    odd = ["\U0001F525\U0001F525", "fire " * 20_000, "<script>alert(1)</script>", "\u202Eerif", "=1+1", "{{ x }} $y$", "a\nb\tc"]
     rows = [(i, "", "", odd[i % len(odd)] if i % 5 == 0 else f"{'fire' if i % 2 else 'party'} number {i}", i % 2) for i in range(200)]
     data = tmp_path/"data"
     data.mkdir()

@@ -11,6 +11,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 from conftest import LONG
+from disaster_nbdev import files
 from disaster_nbdev.data import UserError
 from disaster_nbdev.report import SAMPLE_BANNER, read_page, show, table, to_html, write_site
 
@@ -165,7 +166,7 @@ def test_an_interrupted_write_leaves_the_old_page(tmp_path, monkeypatch, step):
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
-    monkeypatch.setattr(*((os, "replace") if step == "replace" else (type(index), "write_text")), interrupted)
+    monkeypatch.setattr(*((os, "replace") if step == "replace" else (files, "new_file")), interrupted)
     with pytest.raises(KeyboardInterrupt):
         to_html(written(tmp_path, "compare", notebook(cell(text="second"))), index, [])
     assert index.read_bytes() == before and [p.name for p in index.parent.iterdir()] == ["index.html"]

@@ -307,7 +307,7 @@ def test_ids_are_kept_exactly_all_the_way(ids, tmp_path):
         both = pd.concat([record.predictions("train"), record.predictions("validation")]).set_index("id").target
         assert both.loc[dataset.train.id].tolist() == dataset.train.target.tolist(), "each id stands beside its own label"
         assert record.predictions("test").id.tolist() == dataset.test.id.tolist()
-        assert runs.is_current(tmp_path, record.name, record.run["config"], dataset, "baseline")
+        assert runs.why_stale(tmp_path, record.name, record.run["config"], dataset, "baseline") is None
     folded, fold = runs.write_crossfit(tmp_path, dataset, "bayes-words", folds=3)
     judged = splits.labelled(runs.read_record(folded.folder))
     assert splits.by_fold(judged, dataset.train["id"], fold).tweets.sum() == len(dataset.train)
