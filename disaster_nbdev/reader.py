@@ -173,6 +173,7 @@ def check_code(
         raise UserError(f"The run in {folder} does not say with which cleaning code it was trained, {again}.")
     try: old = parsed(files["code.json"], "code.json")
     except Damaged as error: raise unusable(folder, str(error)) from None
+    if ("word_inputs" in old) != words: return # the files of two runs
     changed = changed_parts(old, input_code(settings.cleaning, words))
     if not changed: return
     names = ", ".join(changed[:3]) + ", …" * (len(changed) > 3)

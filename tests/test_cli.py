@@ -141,7 +141,7 @@ def test_score_no_tweets_and_odd_tweets(saved, tmp_path):
 
 def test_score_says_when_the_saved_run_is_damaged(saved, tmp_path):
     (tmp_path/"run").mkdir()
-    for name in ("config.json", "vocabulary.json", "model.keras"): (tmp_path/"run"/name).write_bytes((saved/name).read_bytes())
+    for name in ("config.json", "code.json", "vocabulary.json", "model.keras"): (tmp_path/"run"/name).write_bytes((saved/name).read_bytes())
     (tmp_path/"run"/"model.keras").write_bytes((saved/"model.keras").read_bytes()[:2000])
     (tmp_path/"in.csv").write_text("text\nfire\n")
     answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(tmp_path/"run"))
