@@ -16,8 +16,9 @@ os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # papermill, disa
 LONG = 1800  # seconds after which a process hangs; no test depends on its being less, since a machine may be slow or busy
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("any machine")  # the same examples on every machine, however long they take
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs in the background; the tests' processes would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell starts what runs in the background, or under nohup, with signals ignored; the tests' processes would inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN: signal.signal(number, handler)
 
 
 @pytest.hookimpl(hookwrapper=True)
