@@ -252,13 +252,18 @@ def with_sources(
 # %% ../nbs/42_launcher.ipynb #add6c954
 RECORDED = ("train", "baseline", "crossfit", "splits", "ablation", "blend") # templates that leave records; of other pages a key is kept
 
+def _cell_texts(name: str) -> list[str]: # name: of a report template
+    "Return the text of each cell of a template: a page shows them, prints and prose included."
+    cells = json.loads(template(name).read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells]
+
 def page_key(
     job: Job,
     dataset: Dataset,
 ) -> str: # hexadecimal
-    "Return a hash of what a page without a record is made from: data, parameters and code."
-    template(job.template)
-    made_from = [dataset.fingerprint, job.parameters, code_hash(f"{job.template}.ipynb.*")]
+    "Return a hash of what a page without a record is made from: data, parameters, notebook and code."
+    code = code_hash(f"{job.template}.ipynb.*")
+    made_from = [dataset.fingerprint, job.parameters, _cell_texts(job.template), code]
     if job.settings: made_from.append(job.settings)
     return hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 

@@ -32,8 +32,9 @@ def pytest_runtest_makereport(item, call):
 
 
 def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command of this environment and keep what it says."""
-    return subprocess.run(words, cwd=folder, env={**os.environ, **environment}, capture_output=True, text=True, timeout=LONG)
+    """Run a command of this environment and keep what it says; a `make` around the tests is hidden from it."""
+    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(words, cwd=folder, env={**outside, **environment}, capture_output=True, text=True, timeout=LONG)
 
 
 def copy_project(folder: Path, *notebooks: str) -> Path:
