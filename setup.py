@@ -21,7 +21,8 @@ setup(
     license="Apache-2.0",
     keywords=config["keywords"],
     url=config["git_url"],
-    # pyproject.toml, which nbdev writes, declares these as given here. Listed by hand: nbdev's own list of Python versions lacks 3.11.
+    # pyproject.toml, which nbdev writes, declares these as given here. Listed by hand: nbdev's own
+    # list of Python versions lacks 3.11.
     classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Science/Research", "Natural Language :: English",
                  *(f"Programming Language :: Python :: {version}" for version in ("3.11", "3.12", "3.13"))],
     packages=find_packages(include=["disaster_nbdev", "disaster_nbdev.*"]),

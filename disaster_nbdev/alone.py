@@ -29,7 +29,8 @@ def near(
 def settled(
     probability: np.ndarray, # float64 (n,)
     edges: Iterable[float], # thresholds that will be compared with
-    again: Callable[[np.ndarray], np.ndarray], # rows -> their probabilities, computed in the fixed way
+    # rows -> their probabilities, computed in the fixed way
+    again: Callable[[np.ndarray], np.ndarray],
     noise: float = NOISE, # of the probabilities
 ) -> np.ndarray: # float64 (n,)
     "Replace the probabilities near a threshold by those of the fixed way."
@@ -129,7 +130,8 @@ def probabilities(
     "Probabilities of some rows, each computed alone; equal tweets once."
     found, known = [], {}
     for row in rows:
-        words, keyword = inputs["words"][row], inputs["keyword"][row] if "keyword" in inputs else None
+        words, keyword = inputs["words"][row], inputs["keyword"][
+            row] if "keyword" in inputs else None
         key = words.tobytes(), keyword is not None and keyword.tobytes()
         if key not in known: known[key] = probability_of(network, words, keyword)
         found.append(known[key])
@@ -142,7 +144,8 @@ def steady(
 ) -> bool:
     "Whether the quick way is right to within half of `NOISE`, so that two results differ by no more than all of it."
     rng, rows = np.random.default_rng(0), len(network.vectors)
-    inputs = {"words": rng.integers(1, rows, (8, 30))} if rows > 1 else {"words": np.zeros((1, 1), "int64")}
+    inputs = ({"words": rng.integers(1, rows, (8, 30))} if rows > 1
+              else {"words": np.zeros((1, 1), "int64")})
     if keyword: inputs["keyword"] = inputs["words"][:, :2]
     fixed = probabilities(network, inputs, np.arange(len(inputs["words"])))
     return bool(np.abs(network.predict(inputs) - fixed).max() <= NOISE / 2)

@@ -43,8 +43,8 @@ def _distinct(pairs: list[tuple]) -> dict:
     raise ValueError(f"the name {twice[:40]!r} occurs twice")
 
 # %% ../nbs/15_archive.ipynb #55e07299
-KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false", int: "a whole number",
-         float: "a number", type(None): "null"}
+KINDS = {dict: "an object", list: "a list", str: "text", bool: "true or false",
+         int: "a whole number", float: "a number", type(None): "null"}
 
 def parsed(
     data: bytes, # content of a JSON file
@@ -55,8 +55,10 @@ def parsed(
         value = json.loads(data.decode("utf-8"), parse_float=_number, parse_constant=_number,
                            object_pairs_hook=_distinct)
     except RecursionError: raise Damaged(f"{name} is nested too deeply") from None
-    except ValueError as error: raise Damaged(f"{name} is not valid JSON ({short(error)})") from None
-    if type(value) is not dict: raise Damaged(f"{name} must hold an object, not {KINDS[type(value)]}")
+    except ValueError as error:
+        raise Damaged(f"{name} is not valid JSON ({short(error)})") from None
+    if type(value) is not dict:
+        raise Damaged(f"{name} must hold an object, not {KINDS[type(value)]}")
     return value
 
 # %% ../nbs/15_archive.ipynb #667144fc
@@ -72,7 +74,8 @@ def typed(
         raise Damaged(f"{name}: {key} must be {KINDS[wanted]}, not {KINDS[type(values[key])]}")
 
 # %% ../nbs/15_archive.ipynb #12a2534c
-WRITTEN = ("metadata.json", "config.json", "model.weights.h5") # files that Keras puts into an archive
+# files that Keras puts into an archive
+WRITTEN = ("metadata.json", "config.json", "model.weights.h5")
 EXPANSION = 20 # times its own size that an archive may unpack to
 
 def members(
@@ -89,7 +92,8 @@ def members(
                 raise Damaged(f"model.keras holds no {missing[0]}")
             if len(names) > len(set(names)): raise Damaged("model.keras holds a file twice")
             size = sum(each.file_size for each in found)
-            if size > EXPANSION * len(model): raise Damaged(f"model.keras would unpack to {size:,} bytes")
+            if size > EXPANSION * len(model):
+                raise Damaged(f"model.keras would unpack to {size:,} bytes")
             return {name: archive.read(name) for name in names}
     except (Damaged, MemoryError): raise
     except Exception as error: # damage raises almost anything
@@ -102,7 +106,8 @@ def _check_dataset(
     size: int, # bytes of the whole file
 ) -> None:
     "Raise `Damaged` for a dataset that Keras does not write, or that does not lie in the file."
-    def refuse(why: str): raise Damaged(f"model.weights.h5 in model.keras: the dataset {path[:80]} {why}")
+    def refuse(why: str):
+        raise Damaged(f"model.weights.h5 in model.keras: the dataset {path[:80]} {why}")
     if dataset.external: refuse("lies in another file")
     if dataset.is_virtual: refuse("is put together from other files")
     if dataset.chunks or dataset.compression: refuse("is stored in pieces or compressed")
@@ -123,8 +128,10 @@ def _check_file(
     file.visititems_links(lambda path, link: links.update({str(path): link}))
     for path, link in links.items():
         if not isinstance(link, h5py.HardLink):
-            raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} is a link to another place")
-    file.visititems(lambda path, item: found.update({path: item}) if isinstance(item, h5py.Dataset) else None)
+            raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} is a link to another "
+                          f"place")
+    file.visititems(lambda path, item: found.update({path: item}) if isinstance(item, h5py.Dataset)
+                    else None)
     for path, dataset in found.items(): _check_dataset(path, dataset, size)
     if sum(dataset.nbytes for dataset in found.values()) > size:
         raise Damaged("model.weights.h5 in model.keras: its datasets share their numbers")
@@ -139,14 +146,19 @@ def tensors(
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             _check_file(file, len(data))
-            if not isinstance(file.get("layers"), h5py.Group): raise Damaged("model.weights.h5 in model.keras holds no layers")
-            file["layers"].visititems(lambda path, item: found.update({path: item[()]}) if isinstance(item, h5py.Dataset) else None)
+            if not isinstance(file.get("layers"), h5py.Group):
+                raise Damaged("model.weights.h5 in model.keras holds no layers")
+            file["layers"].visititems(lambda path,
+                                      item: found.update({path: item[()]})
+                                      if isinstance(item, h5py.Dataset) else None)
     except (Damaged, MemoryError): raise
     except Exception as error: # damage raises almost anything
-        raise Damaged(f"model.weights.h5 in model.keras is not a whole HDF5 file ({short(error)})") from None
+        raise Damaged(
+            f"model.weights.h5 in model.keras is not a whole HDF5 file ({short(error)})") from None
     for path, values in found.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} holds numbers that are not finite")
+            raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} holds numbers that are "
+                          f"not finite")
     return found
 
 # %% ../nbs/15_archive.ipynb #c1616c08
@@ -169,16 +181,19 @@ def top_layers(
     "Return the layers of a network; raises `Damaged` where the file describes none."
     inside = network.get("config")
     found = inside.get("layers") if isinstance(inside, dict) else None
-    good = isinstance(found, list) and all(
-        isinstance(one, dict) and isinstance(one.get("class_name"), str) and isinstance(one.get("config"), dict)
-        and isinstance(one["config"].get("name"), str) for one in found)
+    good = (isinstance(found, list) and all(isinstance(one, dict)
+                                            and isinstance(one.get("class_name"), str)
+                                            and isinstance(one.get("config"), dict)
+                                            and isinstance(one["config"].get("name"), str)
+                                            for one in found))
     if not good: raise Damaged("config.json in model.keras describes no network")
     return {one["config"]["name"]: one for one in found}
 
 # %% ../nbs/15_archive.ipynb #6e205e1d
 def _expected_inputs(settings, contextual: bool) -> tuple[str, ...]: # names, sorted
     "What a network with these settings reads."
-    if contextual: return ("padding_mask", "segment_ids", "token_ids") if settings.finetune else ("states",)
+    if contextual:
+        return ("padding_mask", "segment_ids", "token_ids") if settings.finetune else ("states",)
     return ("keyword", "words") if settings.keyword_branch else ("words",)
 
 def check_structure(
@@ -191,14 +206,19 @@ def check_structure(
     def refuse(what: str): raise Damaged(f"config.json does not fit model.keras: {what}")
     inputs = {name for name, one in layers.items() if one["class_name"] == "InputLayer"}
     wanted = set(_expected_inputs(settings, contextual))
-    if not (inputs == wanted or contextual and settings.finetune and "token_ids" in inputs < wanted):
-        refuse(f"with the embedding {settings.embedding[:60]} it would read {', '.join(sorted(wanted))}, "
+    if not (inputs == wanted or contextual and settings.finetune
+            and "token_ids" in inputs < wanted):
+        refuse(f"with the embedding {settings.embedding[:60]} it would read "
+               f"{', '.join(sorted(wanted))}, "
                f"but the network reads {', '.join(sorted(inputs))[:100] or 'nothing'}")
-    cells = {name.removeprefix("bidirectional_") for name, one in layers.items() if one["class_name"] == "Bidirectional"}
+    cells = {name.removeprefix("bidirectional_") for name, one in layers.items()
+             if one["class_name"] == "Bidirectional"}
     if cells != {settings.cell} - {"none"}:
-        refuse(f"it says cell {settings.cell[:40]}, but the network has {', '.join(sorted(cells))[:60] or 'none'}")
+        refuse(f"it says cell {settings.cell[:40]}, but the network has "
+               f"{', '.join(sorted(cells))[:60] or 'none'}")
     pooling = layers["pooling"]["config"].get("kind") if "pooling" in layers else "last"
-    if pooling != settings.pooling: refuse(f"it says pooling {settings.pooling[:40]}, but the network has {str(pooling)[:40]}")
+    if pooling != settings.pooling:
+        refuse(f"it says pooling {settings.pooling[:40]}, but the network has {str(pooling)[:40]}")
 
 # %% ../nbs/15_archive.ipynb #08d68e6f
 def check_classes(
@@ -207,15 +227,21 @@ def check_classes(
 ) -> None:
     "Raise `Damaged` for a class that is neither Keras's own nor registered, and for code."
     for one in described(network):
-        name, module, registered = (one.get(key) for key in ("class_name", "module", "registered_name"))
-        if not isinstance(name, str): raise Damaged("config.json in model.keras describes no network")
-        if name in ("Lambda", "__lambda__"): raise Damaged("model.keras holds a Lambda layer, which is code; it is not run")
-        own = str(module).split(".")[0] in ("keras", "keras_hub", "builtins") or name.startswith("__")
+        name, module, registered = (one.get(key)
+                                    for key in ("class_name", "module", "registered_name"))
+        if not isinstance(name, str):
+            raise Damaged("config.json in model.keras describes no network")
+        if name in ("Lambda", "__lambda__"):
+            raise Damaged("model.keras holds a Lambda layer, which is code; it is not run")
+        own = (str(module).split(".")[0] in ("keras", "keras_hub", "builtins")
+               or name.startswith("__"))
         if not (own or registered in known or name in known):
-            raise Damaged(f"model.keras holds a layer {name[:60]}, which this program does not know: add it to CELLS")
+            raise Damaged(f"model.keras holds a layer {name[:60]}, which this program does not "
+                          f"know: add it to CELLS")
 
 # %% ../nbs/15_archive.ipynb #43996a29
-SIZES = ("units", "input_dim", "output_dim", "filters", "hidden_dim", "intermediate_dim", "vocabulary_size", "max_sequence_length")
+SIZES = ("units", "input_dim", "output_dim", "filters", "hidden_dim", "intermediate_dim",
+         "vocabulary_size", "max_sequence_length")
 
 def check_sizes(
     network: dict, # what config.json in the archive holds
@@ -228,7 +254,8 @@ def check_sizes(
         for name in SIZES if isinstance(config, dict) else ():
             size = config.get(name, 1)
             if size is not None and (type(size) is not int or not 0 < size <= largest):
-                raise Damaged(f"config.json in model.keras declares {name} {str(size)[:40]}, but no array of the network is so large")
+                raise Damaged(f"config.json in model.keras declares {name} {str(size)[:40]}, but "
+                              f"no array of the network is so large")
 
 # %% ../nbs/15_archive.ipynb #3eaba80c
 def array_of(

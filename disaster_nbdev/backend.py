@@ -14,7 +14,8 @@ from .data import UserError
 from .files import quiet_stderr
 
 # %% ../nbs/07_backend.ipynb #b63547b7
-KERAS = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": f"{os.devnull}/keras"} # no file of settings can lie there
+# no file of settings can lie there
+KERAS = {"KERAS_BACKEND": "tensorflow", "KERAS_HOME": f"{os.devnull}/keras"}
 LEFT_OUT = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH", "KERAS_NNX_ENABLED")
 
 @contextmanager
@@ -22,7 +23,8 @@ def own_settings() -> Iterator[None]:
     "Hide the user's settings of Keras; raises `UserError` where Keras has been imported with another library."
     loaded = sys.modules.get("keras")
     if loaded is not None and loaded.backend.backend() != "tensorflow":
-        raise UserError(f"Keras was imported with {loaded.backend.backend()} before this project, which needs TensorFlow: start a new process.")
+        raise UserError(f"Keras was imported with {loaded.backend.backend()} before this project, "
+                        f"which needs TensorFlow: start a new process.")
     before = {name: os.environ.pop(name, None) for name in (*KERAS, *LEFT_OUT)}
     os.environ.update(KERAS)
     try: yield
@@ -35,11 +37,13 @@ def own_settings() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true") # take a GPU's memory as it is needed
 if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+    os.environ["XLA_FLAGS"] = (f"{os.environ.get('XLA_FLAGS', '')} "
+                               f"--xla_cpu_multi_thread_eigen=false".strip())
 with quiet_stderr(), own_settings():
     import tensorflow as tf # which imports Keras as well
     import keras
-tf.get_logger().setLevel("ERROR") # it warns of every graph that several trainings in one process compile anew
+# it warns of every graph that several trainings in one process compile anew
+tf.get_logger().setLevel("ERROR")
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 keras.config.set_image_data_format("channels_last")
@@ -48,13 +52,15 @@ keras.config.set_max_epochs(None)
 keras.config.set_max_steps_per_epoch(None)
 
 # %% ../nbs/07_backend.ipynb #3a618a2f
-SWITCHES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE", "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS",
-            "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS", "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "PYTHONHASHSEED")
+SWITCHES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_CORETYPE",
+            "ONEDNN_MAX_CPU_ISA", "TF_ENABLE_ONEDNN_OPTS", "TF_DETERMINISTIC_OPS", "TF_XLA_FLAGS",
+            "XLA_FLAGS", "NVIDIA_TF32_OVERRIDE", "PYTHONHASHSEED")
 
 def switches() -> dict[str, str]: # name -> value, of those that are set
     "The variables of the environment that change how numbers are computed; flags that name a folder are left out."
     found = {name: os.environ[name].split() for name in SWITCHES if os.environ.get(name)}
-    return {name: " ".join(flag for flag in flags if "/" not in flag) for name, flags in found.items()}
+    return {name: " ".join(flag for flag in flags if "/" not in flag)
+            for name, flags in found.items()}
 
 # %% ../nbs/07_backend.ipynb #0c556418
 def _cores() -> int:
@@ -63,9 +69,12 @@ def _cores() -> int:
 
 def threads() -> dict[str, int]: # intra_op: within an operation; inter_op: operations side by side
     "The threads that TensorFlow uses: as set in this process, else by a variable, else one for each core."
-    asked = {"intra_op": (tf.config.threading.get_intra_op_parallelism_threads(), os.environ.get("TF_NUM_INTRAOP_THREADS", "")),
-             "inter_op": (tf.config.threading.get_inter_op_parallelism_threads(), os.environ.get("TF_NUM_INTEROP_THREADS", ""))}
-    return {kind: here or int(given if given.isdecimal() else 0) or _cores() for kind, (here, given) in asked.items()}
+    asked = {"intra_op": (tf.config.threading.get_intra_op_parallelism_threads(),
+                          os.environ.get("TF_NUM_INTRAOP_THREADS", "")),
+             "inter_op": (tf.config.threading.get_inter_op_parallelism_threads(),
+                          os.environ.get("TF_NUM_INTEROP_THREADS", ""))}
+    return {kind: here or int(given if given.isdecimal() else 0) or _cores()
+            for kind, (here, given) in asked.items()}
 
 # %% ../nbs/07_backend.ipynb #6357c61d
 def environment() -> dict: # what may be written as JSON

@@ -16,7 +16,9 @@ import pandas as pd
 
 from .data import UserError, composed, one_of
 
-if TYPE_CHECKING: from sklearn.pipeline import Pipeline # loaded only where needed: the command line must start quickly
+if TYPE_CHECKING:
+    # loaded only where needed: the command line must start quickly
+    from sklearn.pipeline import Pipeline
 
 # %% ../nbs/22_baseline.ipynb #b2946232
 SETTINGS = {
@@ -29,7 +31,8 @@ SETTINGS = {
     "logistic-characters": {"features__characters__ngram_range": (3, 5), "features__characters__min_df": 2,
                             "features__characters__sublinear_tf": True, "classifier__C": 1.0},
 } # name -> setting of the pipeline -> value
-SETTINGS["logistic-both"] = SETTINGS["logistic-words"] | SETTINGS["logistic-characters"] | {"classifier__C": 0.5}
+SETTINGS["logistic-both"] = (SETTINGS["logistic-words"] | SETTINGS["logistic-characters"]
+                             | {"classifier__C": 0.5})
 SETTINGS["svc-sentences"] = {"classifier__estimator__C": 2.0}
 
 # %% ../nbs/22_baseline.ipynb #cb091a8e
@@ -63,9 +66,11 @@ def make(
     from sklearn.pipeline import FeatureUnion, Pipeline
     if name == "svc-sentences": return _sentence_pipeline().set_params(**SETTINGS[name])
     counters = {"words": TfidfVectorizer(), "characters": TfidfVectorizer(analyzer="char_wb")}
-    classifier = MultinomialNB() if name.startswith("bayes") else LogisticRegression(solver="liblinear", random_state=seed)
+    classifier = (MultinomialNB() if name.startswith("bayes")
+                  else LogisticRegression(solver="liblinear", random_state=seed))
     features = FeatureUnion([(part, counters[part]) for part in _parts(name)])
-    return Pipeline([("features", features), ("classifier", classifier)]).set_params(**SETTINGS[name])
+    return Pipeline([("features", features), ("classifier", classifier)]).set_params(
+        **SETTINGS[name])
 
 # %% ../nbs/22_baseline.ipynb #d04bf659
 def _sentence_pipeline() -> "Pipeline": # not fitted; takes raw tweets
@@ -74,10 +79,12 @@ def _sentence_pipeline() -> "Pipeline": # not fitted; takes raw tweets
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer
     from sklearn.svm import SVC
-    return Pipeline([("features", FunctionTransformer(sentence_features)), ("classifier", CalibratedClassifierCV(SVC(), ensemble=False))])
+    return Pipeline([("features", FunctionTransformer(sentence_features)),
+                     ("classifier", CalibratedClassifierCV(SVC(), ensemble=False))])
 
 # %% ../nbs/22_baseline.ipynb #533acee2
-BASELINES: dict[str, Callable[[int], "Pipeline"]] = {name: partial(make, name) for name in SETTINGS} # name -> seed -> pipeline
+# name -> seed -> pipeline
+BASELINES: dict[str, Callable[[int], "Pipeline"]] = {name: partial(make, name) for name in SETTINGS}
 
 # %% ../nbs/22_baseline.ipynb #eaef31f3
 def available() -> list[str]: # keys of `BASELINES`
@@ -94,10 +101,13 @@ def fit(
 ) -> "Pipeline":
     "Train a baseline; raises `UserError` for an unknown name or tweets it cannot learn from."
     pipeline = BASELINES[one_of("baseline", name, BASELINES)](seed)
-    if set(labels) != {0, 1}: raise UserError("A baseline needs tweets with label 0 and tweets with label 1 to learn from.")
+    if set(labels) != {0, 1}:
+        raise UserError("A baseline needs tweets with label 0 and tweets with label 1 to learn "
+                        "from.")
     try: return pipeline.fit(list(map(composed, texts)), list(labels))
     except ValueError as error:
-        raise UserError(f"The baseline {name} finds nothing to learn in these tweets ({error}); give it more of them.") from None
+        raise UserError(f"The baseline {name} finds nothing to learn in these tweets ({error}); "
+                        f"give it more of them.") from None
 
 # %% ../nbs/22_baseline.ipynb #8635edd5
 def probabilities(
@@ -126,19 +136,24 @@ def top_features(
     table = pd.DataFrame({"feature": names, "weight": _weights(pipeline)})
     table = table.assign(label=(table["weight"] > 0).astype(int), strength=table["weight"].abs())
     ordered = table.sort_values(["label", "strength"], ascending=False, kind="stable")
-    return ordered.groupby("label", sort=False).head(n).drop(columns="strength").reset_index(drop=True)
+    return ordered.groupby("label", sort=False).head(n).drop(columns="strength").reset_index(
+        drop=True)
 
 # %% ../nbs/22_baseline.ipynb #5ded0729
+# part or classifier -> setting -> values
 GRID = {"words": {"ngram_range": [(1, 1), (1, 2)], "min_df": [1, 2], "sublinear_tf": [False, True]},
-        "characters": {"ngram_range": [(2, 4), (2, 5), (3, 5)], "min_df": [1, 2], "sublinear_tf": [False, True]},
-        "bayes": {"alpha": [0.03, 0.1, 0.3, 0.5, 1.0]}, "logistic": {"C": [0.25, 0.5, 1.0, 2.0, 4.0]}} # part or classifier -> setting -> values
+        "characters": {"ngram_range": [(2, 4), (2, 5), (3, 5)], "min_df": [1, 2],
+                       "sublinear_tf": [False, True]},
+        "bayes": {"alpha": [0.03, 0.1, 0.3, 0.5, 1.0]},
+        "logistic": {"C": [0.25, 0.5, 1.0, 2.0, 4.0]}}
 
 def _grid(
     name: str, # a key of `SETTINGS`
 ) -> dict[str, list]: # setting of the pipeline -> values
     "What `choose` tries; `both` keeps the counting of its parts."
     if name == "svc-sentences": return {"classifier__estimator__C": [0.5, 1.0, 2.0, 4.0]}
-    counted = {f"features__{part}__{key}": values for part in _parts(name) for key, values in GRID[part].items()}
+    counted = {f"features__{part}__{key}": values for part in _parts(name)
+               for key, values in GRID[part].items()}
     strength = {f"classifier__{key}": values for key, values in GRID[name.split("-")[0]].items()}
     return strength if name.endswith("-both") else counted | strength
 
@@ -155,7 +170,9 @@ def choose(
     pipeline = BASELINES[one_of("baseline", name, BASELINES)](seed)
     with TemporaryDirectory() as cache: # counts that several combinations share are made once
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)
-        search = GridSearchCV(pipeline.set_params(memory=cache), _grid(name), scoring="accuracy", cv=folds, refit=False)
+        search = GridSearchCV(pipeline.set_params(memory=cache), _grid(name), scoring="accuracy",
+                              cv=folds, refit=False)
         results = search.fit(list(map(composed, texts)), list(labels)).cv_results_
-    table = pd.DataFrame(list(results["params"])).assign(accuracy=results["mean_test_score"], spread=results["std_test_score"])
+    table = pd.DataFrame(list(results["params"])).assign(accuracy=results["mean_test_score"],
+                                                         spread=results["std_test_score"])
     return table.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)

@@ -43,7 +43,8 @@ def in_turns(
     for turn in range(1, repetitions + 1):
         for name, repeat in work.items():
             rows.append({"contestant": name, "turn": turn, **repeat()})
-            print(f"{time.perf_counter() - started:7.1f} s  turn {turn} of {repetitions}: {name}, {rows[-1]['seconds']:.3f} s", flush=True)
+            print(f"{time.perf_counter() - started:7.1f} s  turn {turn} of {repetitions}: {name}, "
+                  f"{rows[-1]['seconds']:.3f} s", flush=True)
     return pd.DataFrame(rows, columns=None if rows else ["contestant", "turn", "seconds"])
 
 # %% ../nbs/48_benchmark.ipynb #729327ae
@@ -52,7 +53,8 @@ def spread(
     value: str = "seconds", # column
 ) -> pd.DataFrame: # contestant, median, least, most; in the order of the contestants
     "The middle of the repetitions, and how far they lie apart."
-    return taken.groupby("contestant", sort=False)[value].agg(median="median", least="min", most="max").reset_index()
+    return taken.groupby("contestant", sort=False)[value].agg(median="median", least="min",
+                                                              most="max").reset_index()
 
 # %% ../nbs/48_benchmark.ipynb #970d57bc
 def ratio(
@@ -70,7 +72,8 @@ def ratio(
 # %% ../nbs/48_benchmark.ipynb #18c32d2d
 def notation(value: float | None) -> str:
     "A figure with as many digits as it deserves."
-    return "–" if value is None or value != value else f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return ("–" if value is None or value != value else f"{value:,.0f}" if value >= 100
+            else f"{value:.3g}")
 
 # %% ../nbs/48_benchmark.ipynb #169e64ad
 def write_work(
@@ -88,7 +91,8 @@ def write_work(
     np.savez(folder/"work.npz", ids=ids, labels=part["target"].to_numpy())
     (folder/"vocabulary.json").write_text(words_to_json(vocabulary), encoding="utf-8")
     part[["text", "target"]].to_csv(folder/"train.csv", index=False)
-    return {"tweets": len(ids), "tokens": int((ids != 0).sum()), "longest": ids.shape[1], "rows": vocabulary.rows}
+    return {"tweets": len(ids), "tokens": int((ids != 0).sum()), "longest": ids.shape[1],
+            "rows": vocabulary.rows}
 
 # %% ../nbs/48_benchmark.ipynb #50996482
 def known_words(folder: Path) -> tuple[str, ...]: # folder: what `write_work` filled
@@ -117,7 +121,8 @@ def product_rate(
     times: int, # products in a repetition
 ) -> float: # floating point operations per second
     "The best speed at which a large product was computed."
-    seconds = taken.loc[taken["contestant"].isin([f"products, {library}" for library in PRODUCTS]), "seconds"]
+    seconds = taken.loc[taken["contestant"].isin([f"products, {library}" for library in PRODUCTS]),
+                        "seconds"]
     return times * 2 * size**3 / seconds.min()
 
 # %% ../nbs/48_benchmark.ipynb #d19b96f4
@@ -147,13 +152,15 @@ def available(chosen: list[str] | None = None) -> list[str]: # chosen: contestan
     "The contestants whose library is installed; raises `UserError` for an unknown one."
     from disaster_nbdev.data import one_of
     for name in chosen or []: one_of("contestant", name, TRAININGS)
-    return [name for name, (process, _, _) in TRAININGS.items() if (not chosen or name in chosen) and find_spec(PROCESSES[process][0])]
+    return [name for name, (process, _, _) in TRAININGS.items() if (not chosen or name in chosen)
+            and find_spec(PROCESSES[process][0])]
 
 # %% ../nbs/48_benchmark.ipynb #2f65764f
 @contextmanager
 def processes(names: set[str]) -> Iterator[dict[str, Process]]: # names: keys of `PROCESSES`; they themselves, running
     "The processes that are wanted, ended at the end."
-    with ExitStack() as stack: yield {name: stack.enter_context(Process(**PROCESSES[name][1])) for name in sorted(names)}
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(Process(**PROCESSES[name][1])) for name in sorted(names)}
 
 # %% ../nbs/48_benchmark.ipynb #2494f2bf
 def repeated(process: Process, name: str, maker: str, **options) -> Callable[[], Taken]: # a repetition
@@ -161,7 +168,8 @@ def repeated(process: Process, name: str, maker: str, **options) -> Callable[[],
     process.call("make", name=name, maker=maker, **options)
     def repeat() -> Taken:
         answer = process.call("again", name=name)
-        return answer["value"] if isinstance(answer["value"], dict) else {"seconds": answer["seconds"]}
+        return (answer["value"] if isinstance(answer["value"], dict)
+                else {"seconds": answer["seconds"]})
     return repeat
 
 # %% ../nbs/48_benchmark.ipynb #46a5468b
@@ -175,22 +183,29 @@ def compare_training(
     size: int, times: int, # of the products
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # what `in_turns` gave: the first epochs, with compilation, and the others
     "Epochs of all contestants in turns, and products of matrices among them; contestants are called `<cell>, <name>`."
-    options = {"work": str(folder/"work.npz"), "rows": rows, "embed_dim": embed_dim, "hidden_size": hidden_size, "batch_size": batch_size}
+    options = {"work": str(folder/"work.npz"), "rows": rows, "embed_dim": embed_dim,
+               "hidden_size": hidden_size, "batch_size": batch_size}
     with processes({"tensorflow"} | {TRAININGS[name][0] for name in chosen}) as running:
-        ready = {f"{cell}, {name}": repeated(running[TRAININGS[name][0]], f"{cell}, {name}", TRAININGS[name][1], cell=cell, **options, **TRAININGS[name][2])
-                 for cell in cells for name in chosen}
-        ready |= {f"products, {library}": repeated(running["tensorflow"], library, "products", library=library, size=size, times=times) for library in PRODUCTS}
+        ready = {f"{cell}, {name}": repeated(running[TRAININGS[name][0]], f"{cell}, {name}",
+                                             TRAININGS[name][1], cell=cell, **options,
+                                             **TRAININGS[name][2]) for cell in cells
+                 for name in chosen}
+        ready |= {f"products, {library}": repeated(running["tensorflow"], library, "products",
+                                                   library=library, size=size, times=times)
+                  for library in PRODUCTS}
         print("The first epoch of each, which compiles:")
         return in_turns(ready, 1), in_turns(ready, repetitions)
 
 # %% ../nbs/48_benchmark.ipynb #9928be8d
 def worse(
     taken: pd.DataFrame, # what `in_turns` gave
-    above: tuple[str, ...], below: str, # contestants of `TRAININGS`; the several above are ways to do the same
+    # contestants of `TRAININGS`; the several above are ways to do the same
+    above: tuple[str, ...], below: str,
     best: Callable = max, # of the ratios, the one to be wished for: max, or min
 ) -> Taken: # median, least, most, cell, and against whom; empty when nothing of it was measured
     "The least favourable ratio, over the cells and over the ways."
-    each = [{**found, "cell": cell, "against": name} for cell in GATES for name in above if (found := ratio(taken, f"{cell}, {name}", f"{cell}, {below}"))]
+    each = [{**found, "cell": cell, "against": name} for cell in GATES for name in above
+            if (found := ratio(taken, f"{cell}, {name}", f"{cell}, {below}"))]
     return (min if best is max else max)(each, key=lambda found: found["median"], default={})
 
 # %% ../nbs/48_benchmark.ipynb #445311a2
@@ -202,8 +217,12 @@ def against_floor(
     "How many times as long as its matrix products our epoch takes."
     found = {}
     for cell in GATES:
-        floor, seconds = operations(cell, tokens, embed_dim, hidden_size) / rate, taken.loc[taken["contestant"] == f"{cell}, ours", "seconds"]
-        if len(seconds): found[cell] = {"floor": floor, "median": seconds.median() / floor, "least": seconds.min() / floor, "most": seconds.max() / floor}
+        floor, seconds = operations(cell, tokens, embed_dim,
+                                    hidden_size) / rate, taken.loc[taken["contestant"]
+                                                                   == f"{cell}, ours", "seconds"]
+        if len(seconds):
+            found[cell] = {"floor": floor, "median": seconds.median() / floor,
+                           "least": seconds.min() / floor, "most": seconds.max() / floor}
     return found
 
 # %% ../nbs/48_benchmark.ipynb #efc8ef1b
@@ -213,7 +232,8 @@ def stream(
 ) -> Iterator[str]:
     "Tweets that are all different, the same ones at every call."
     words = [text.split() for text in texts]
-    first, second = [" ".join(w[:len(w)//2]) for w in words], [" ".join(w[len(w)//2:]) for w in words]
+    first, second = [" ".join(w[:len(w)//2]) for w in words], [" ".join(w[len(w)//2:])
+                                                               for w in words]
     for number in range(rows):
         a, round_ = number % len(texts), number // len(texts)
         yield f"{first[a]} {second[(a + round_ + 1) % len(texts)]} http://t.co/{number:010x}".strip()
@@ -256,13 +276,17 @@ def command(
     import psutil
     program = Path(sys.executable).with_name("disaster")
     started, peak = time.perf_counter(), 0.0
-    with subprocess.Popen([str(program if program.is_file() else shutil.which("disaster")), *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="replace") as process:
+    with subprocess.Popen([str(program if program.is_file() else shutil.which("disaster")), *words],
+                          stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8",
+                          errors="replace") as process:
         seen = psutil.Process(process.pid)
         while True:
             try: errors = process.communicate(timeout=EVERY)[1]
             except subprocess.TimeoutExpired: peak = max(peak, tree_mb(seen))
             else: break
-    if process.returncode: raise RuntimeError(f"disaster {' '.join(words[:1])} ended with {process.returncode}: {errors[-500:]}")
+    if process.returncode:
+        raise RuntimeError(f"disaster {' '.join(words[:1])} ended with {process.returncode}: "
+                           f"{errors[-500:]}")
     return {"seconds": time.perf_counter() - started, "peak_mb": peak}
 
 # %% ../nbs/48_benchmark.ipynb #6f871afe
@@ -272,7 +296,9 @@ def compare_starts(repetitions: int) -> pd.DataFrame: # what `in_turns` gave
         started = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
         return {"seconds": time.perf_counter() - started}
-    return in_turns({"disaster --help": lambda: command("--help"), "import disaster_nbdev": lambda: python("import disaster_nbdev"), "python": lambda: python("pass")}, repetitions)
+    return in_turns({"disaster --help": lambda: command("--help"),
+                     "import disaster_nbdev": lambda: python("import disaster_nbdev"),
+                     "python": lambda: python("pass")}, repetitions)
 
 # %% ../nbs/48_benchmark.ipynb #c483902a
 def score_command(
@@ -282,7 +308,8 @@ def score_command(
 ) -> Taken: # seconds, peak_mb, rows, rate (tweets per second)
     "Score a file with the command, from its start to its end."
     (folder/"ours.csv").unlink(missing_ok=True)
-    taken = command("score", str(source), "--run", str(folder/"run"), "--output", str(folder/"ours.csv"))
+    taken = command("score", str(source), "--run", str(folder/"run"), "--output",
+                    str(folder/"ours.csv"))
     return {**taken, "rows": rows, "rate": rows / taken["seconds"]}
 
 # %% ../nbs/48_benchmark.ipynb #31a59ab3
@@ -295,10 +322,13 @@ def scorers(
     process: Process, # for the two others
 ) -> dict[str, Callable[[], Taken]]: # contestant -> a repetition
     "All who score, ready to do so."
-    makers = {"study's path": ("study_scoring", {"run": str(folder/"run")}), "TF-IDF": ("counts_scoring", {"train": str(folder/"train.csv"), "baseline": BASELINE})}
+    makers = {"study's path": ("study_scoring", {"run": str(folder/"run")}),
+              "TF-IDF": ("counts_scoring", {"train": str(folder/"train.csv"),
+                                            "baseline": BASELINE})}
     ready = {"ours": lambda: score_command(folder, source, rows["ours"])}
     for name, (maker, options) in makers.items():
-        repeat = repeated(process, name, maker, source=str(source), target=str(folder/f"{maker}.csv"), rows=rows[name], **options)
+        repeat = repeated(process, name, maker, source=str(source),
+                          target=str(folder/f"{maker}.csv"), rows=rows[name], **options)
         def rated(repeat=repeat, n=rows[name]) -> Taken:
             taken = repeat()
             return {**taken, "rows": n, "rate": n / taken["seconds"]}
@@ -315,9 +345,12 @@ def compare_scoring(
 ) -> tuple[pd.DataFrame, float]: # what `in_turns` gave; the largest difference between our probabilities and the study's path's
     "Score the stream in turns, and see that the answers are the same."
     with Process() as process:
-        process.call("save_run", folder=str(folder/"run"), vocabulary=str(folder/"vocabulary.json"), **shape)
+        process.call("save_run", folder=str(folder/"run"), vocabulary=str(folder/"vocabulary.json"),
+                     **shape)
         taken = in_turns(scorers(folder, source, rows, process), repetitions)
-    ours, theirs = (pd.read_csv(folder/name, usecols=["probability"], nrows=rows["study's path"])["probability"] for name in ("ours.csv", "study_scoring.csv"))
+    ours, theirs = (pd.read_csv(folder/name, usecols=["probability"],
+                                nrows=rows["study's path"])["probability"]
+                    for name in ("ours.csv", "study_scoring.csv"))
     return taken, float((ours - theirs).abs().max())
 
 # %% ../nbs/48_benchmark.ipynb #dd52e61b
@@ -332,9 +365,12 @@ def compare_tables(
     write_stream(one, texts, 1); write_stream(source, texts, rows)
     with Process() as process:
         read = repeated(process, "read", "table_reading", source=str(source))
-        write = repeated(process, "write", "table_writing", source=str(source), target=str(folder/"written.csv"))
-        taken = in_turns({"one tweet": lambda: score_command(folder, one, 1), "read": read, "write": write}, repetitions)
-    return taken.assign(rate=np.where(taken["contestant"] == "one tweet", 1, rows) / taken["seconds"])
+        write = repeated(process, "write", "table_writing", source=str(source),
+                         target=str(folder/"written.csv"))
+        taken = in_turns({"one tweet": lambda: score_command(folder, one, 1), "read": read,
+                          "write": write}, repetitions)
+    return taken.assign(rate=np.where(taken["contestant"] == "one tweet", 1, rows)
+                        / taken["seconds"])
 
 # %% ../nbs/48_benchmark.ipynb #faf6e525
 BLOCK = 10_000 # vectors made at a time
@@ -352,9 +388,12 @@ def make_vectors(
         for file in (plain, packed): file.write(f"{rows} {embed_dim}\n".encode())
         for start in range(0, rows, BLOCK):
             numbers = chance.normal(size=(min(BLOCK, rows - start), embed_dim)).astype("float32")
-            numbers = (numbers.view("uint32") & np.uint32(0xFFFF0000)).view("float32") # rounded to seven binary digits
-            names = [words[row // step] if row % step == 0 and row // step < len(words) else f"unasked_{row}" for row in range(start, start + len(numbers))]
-            content = b"".join(name.encode() + b" " + vector.tobytes() + b"\n" for name, vector in zip(names, numbers))
+            # rounded to seven binary digits
+            numbers = (numbers.view("uint32") & np.uint32(0xFFFF0000)).view("float32")
+            names = [words[row // step] if row % step == 0 and row // step < len(words)
+                     else f"unasked_{row}" for row in range(start, start + len(numbers))]
+            content = b"".join(name.encode() + b" " + vector.tobytes() + b"\n"
+                               for name, vector in zip(names, numbers))
             for file in (plain, packed): file.write(content)
     return path
 
@@ -384,16 +423,21 @@ def compare_vectors(
     repetitions: int, # turns
 ) -> pd.DataFrame: # what `in_turns` gave, with peak_mb
     "Get the vocabulary's vectors in every way, each time in a fresh process."
-    words, packed, noted = {"vocabulary": str(folder/"vocabulary.json")}, f"{path}.gz", {"XDG_CACHE_HOME": str(folder/"cache")}
-    apart("whole_reading", path=str(path)) # so that all of them find the file where the system keeps what was read last
+    words, packed, noted = {"vocabulary": str(folder/"vocabulary.json")}, f"{path}.gz", {
+        "XDG_CACHE_HOME": str(folder/"cache")}
+    # so that all of them find the file where the system keeps what was read last
+    apart("whole_reading", path=str(path))
     apart("our_vectors", noted, path=str(path), cached=True, **words)
-    return in_turns({
-        "ours": lambda: apart("our_vectors", path=str(path), **words), "reading the file": lambda: apart("whole_reading", path=str(path)),
-        "ours, from the disk": lambda: from_disk(path, "our_vectors", **words), "reading the file from the disk": lambda: from_disk(path, "whole_reading"),
-        "ours, a second time": lambda: apart("our_vectors", noted, path=str(path), cached=True, **words),
-        "gensim": lambda: apart("gensim_vectors", path=str(path)),
-        "ours, packed": lambda: apart("our_vectors", path=packed, **words), "unpacking the file": lambda: apart("whole_reading", path=packed, packed=True),
-    }, repetitions)
+    return in_turns({"ours": lambda: apart("our_vectors", path=str(path), **words),
+                     "reading the file": lambda: apart("whole_reading", path=str(path)),
+                     "ours, from the disk": lambda: from_disk(path, "our_vectors", **words),
+                     "reading the file from the disk": lambda: from_disk(path, "whole_reading"),
+                     "ours, a second time": lambda: apart("our_vectors", noted, path=str(path),
+                                                          cached=True, **words),
+                     "gensim": lambda: apart("gensim_vectors", path=str(path)),
+                     "ours, packed": lambda: apart("our_vectors", path=packed, **words),
+                     "unpacking the file": lambda: apart("whole_reading", path=packed,
+                                                         packed=True),}, repetitions)
 
 # %% ../nbs/48_benchmark.ipynb #eb1655c1
 def compare_cleaning(
@@ -410,20 +454,25 @@ def compare_cleaning(
             answer = process.call("again", name=name)
             return {"seconds": answer["seconds"], "rate": answer["value"] / answer["seconds"]}
         return repeat
-    kinds = {"stream": {"source": str(source), "rows": rows}, "real tweets": {"source": str(folder/"train.csv"), "rows": 0},
+    kinds = {"stream": {"source": str(source), "rows": rows},
+             "real tweets": {"source": str(folder/"train.csv"), "rows": 0},
              "one by one": {"source": str(source), "rows": few, "plain": True}}
     with Process() as process:
-        return in_turns({f"{way}, {kind}": rated(process, f"{way}, {kind}", way=way, **options) for way in ("study", "aware") for kind, options in kinds.items()}, repetitions)
+        return in_turns({f"{way}, {kind}": rated(process, f"{way}, {kind}", way=way, **options)
+                         for way in ("study", "aware") for kind, options in kinds.items()},
+                        repetitions)
 
 # %% ../nbs/48_benchmark.ipynb #a95b75ac
 LIBRARIES = ("torch", "jax", "scipy", "psutil") # beside those of `runs.versions`
-THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "MKL_NUM_THREADS",
+           "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
 
 def _processor() -> str:
     "What the processor calls itself."
     try: lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError: return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
+                platform.machine())
 
 # %% ../nbs/48_benchmark.ipynb #28672846
 def machine() -> dict: # processor, cores, memory_gb, system, load, versions, threads, date
@@ -454,24 +503,36 @@ TARGETS = { # figure -> (what it is, whether larger is better, target)
 # %% ../nbs/48_benchmark.ipynb #8084f2f7
 def rate_figure(taken: pd.DataFrame, contestant: str) -> Taken: # median, least, most
     "Tweets per second of one contestant."
-    return {name: float(value) for name, value in spread(taken[taken["contestant"] == contestant], "rate").iloc[0].drop("contestant").items()}
+    return {name: float(value) for name, value in spread(taken[taken["contestant"] == contestant],
+                                                         "rate").iloc[0].drop("contestant").items()}
 
 # %% ../nbs/48_benchmark.ipynb #b0921695
 def figures(
-    trained: pd.DataFrame, floors: dict[str, Taken], # what `compare_training` and `against_floor` gave
-    scored: pd.DataFrame, read: pd.DataFrame, cleaned: pd.DataFrame, starts: pd.DataFrame, # what the others gave
+    # what `compare_training` and `against_floor` gave
+    trained: pd.DataFrame, floors: dict[str, Taken],
+    # what the others gave
+    scored: pd.DataFrame, read: pd.DataFrame, cleaned: pd.DataFrame, starts: pd.DataFrame,
 ) -> dict[str, Taken]: # figure of `TARGETS` -> median, least, most; empty where it could not be measured
     "All figures with their spreads."
-    single = lambda taken, contestant, value: {name: found for name, found in spread(taken[taken["contestant"] == contestant], value).iloc[0].items() if name != "contestant"}
-    return {
-        "train_vs_study_recipe": worse(trained, ("study's recipe",), "ours"), "train_vs_pytorch_packed": worse(trained, PACKED, "ours"),
-        "train_vs_floor": max(({**found, "cell": cell} for cell, found in floors.items()), key=lambda found: found["median"], default={}),
-        "recurrent_dropout_vs_plain": worse(trained, ("ours, recurrent dropout",), "ours", min),
-        "score_rows_per_second": single(scored, "ours", "rate"), "score_vs_study_path": ratio(scored, "ours", "study's path", "rate"),
-        "score_vs_tfidf": ratio(scored, "ours", "TF-IDF", "rate"),
-        "vectors_peak_mb": single(read, "ours", "peak_mb"), "vectors_vs_read": ratio(read, "ours", "reading the file"), "vectors_vs_gunzip": ratio(read, "ours, packed", "unpacking the file"),
-        "clean_rows_per_second_core": min((single(cleaned, f"{way}, stream", "rate") for way in ("study", "aware")), key=lambda found: found["median"]),
-        "import_seconds": single(starts, "disaster --help", "seconds")}
+    single = lambda taken, contestant, value: {name: found
+                                               for name, found in spread(
+                                                   taken[taken["contestant"] == contestant],
+                                                   value).iloc[0].items() if name != "contestant"}
+    return {"train_vs_study_recipe": worse(trained, ("study's recipe",), "ours"),
+            "train_vs_pytorch_packed": worse(trained, PACKED, "ours"),
+            "train_vs_floor": max(({**found, "cell": cell} for cell, found in floors.items()),
+                                  key=lambda found: found["median"], default={}),
+            "recurrent_dropout_vs_plain": worse(trained, ("ours, recurrent dropout",), "ours", min),
+            "score_rows_per_second": single(scored, "ours", "rate"),
+            "score_vs_study_path": ratio(scored, "ours", "study's path", "rate"),
+            "score_vs_tfidf": ratio(scored, "ours", "TF-IDF", "rate"),
+            "vectors_peak_mb": single(read, "ours", "peak_mb"),
+            "vectors_vs_read": ratio(read, "ours", "reading the file"),
+            "vectors_vs_gunzip": ratio(read, "ours, packed", "unpacking the file"),
+            "clean_rows_per_second_core": min(
+                (single(cleaned, f"{way}, stream", "rate") for way in ("study", "aware")),
+                key=lambda found: found["median"]),
+            "import_seconds": single(starts, "disaster --help", "seconds")}
 
 # %% ../nbs/48_benchmark.ipynb #514cbc1a
 def target_table(
@@ -481,10 +542,13 @@ def target_table(
     rows = []
     for name, (words, larger, target) in TARGETS.items():
         measured = found[name].get("median")
-        met = "not measured" if measured is None else "met" if (measured >= target if larger else measured <= target) else "not met"
+        met = ("not measured" if measured is None else "met"
+               if (measured >= target if larger else measured <= target) else "not met")
         aimed = f"{'at least' if larger else 'at most'} {notation(target)}"
         cell = f" ({found[name]['cell'].upper()})" if "cell" in found[name] else ""
-        rows.append({"figure": name, "what it is": words + cell, "target": aimed, "measured": measured, "least": found[name].get("least"), "most": found[name].get("most"), "met": met})
+        rows.append({"figure": name, "what it is": words + cell, "target": aimed,
+                     "measured": measured, "least": found[name].get("least"),
+                     "most": found[name].get("most"), "met": met})
     return pd.DataFrame(rows)
 
 # %% ../nbs/48_benchmark.ipynb #50960564
@@ -497,9 +561,13 @@ def verdict(
     lines = []
     for met, title in words.items():
         part = judged[judged["met"] == met]
-        told = [f"{row.what} ({notation(row.measured)}, {row.target} wanted)" if met != "not measured" else row.what for row in part.rename(columns={"what it is": "what"}).itertuples()]
+        told = [f"{row.what} ({notation(row.measured)}, {row.target} wanted)"
+                if met != "not measured" else row.what
+                for row in part.rename(columns={"what it is": "what"}).itertuples()]
         if told: lines.append(f"- **{title}**: " + "; ".join(told) + ".")
-    if absent: lines.append(f"- These took no part: {', '.join(absent)}. PyTorch and JAX come with the extra `bench`.")
+    if absent:
+        lines.append(f"- These took no part: {', '.join(absent)}. PyTorch and JAX come with the "
+                     f"extra `bench`.")
     return "\n".join(lines)
 
 # %% ../nbs/48_benchmark.ipynb #5586b912
@@ -511,10 +579,15 @@ def capacity_facts(
 ) -> dict[str, float]:
     "Rates of one machine in tweets per second, sizes in bytes per tweet, memory in MB, seconds to start."
     ours = scored[scored["contestant"] == "ours"]
-    seconds = ours["seconds"].median() # less the start, where the file is long enough for that to mean something
-    rates, start = spread(tables, "rate").set_index("contestant")["median"], spread(tables).set_index("contestant")["median"]["one tweet"]
-    return {"score_rate": float(rows / (seconds - start if seconds > 2*start else seconds)), "start_seconds": float(start), "cores": cores, "memory_mb": float(ours["peak_mb"].max()),
-            "read_rate": float(rates["read"]), "write_rate": float(rates["write"]), "bytes_in": read / rows, "bytes_out": written / rows}
+    # less the start, where the file is long enough for that to mean something
+    seconds = ours["seconds"].median()
+    rates, start = spread(tables, "rate").set_index("contestant")["median"], spread(
+        tables).set_index("contestant")["median"]["one tweet"]
+    return {"score_rate": float(rows / (seconds - start if seconds > 2*start else seconds)),
+            "start_seconds": float(start), "cores": cores,
+            "memory_mb": float(ours["peak_mb"].max()), "read_rate": float(rates["read"]),
+            "write_rate": float(rates["write"]), "bytes_in": read / rows,
+            "bytes_out": written / rows}
 
 # %% ../nbs/48_benchmark.ipynb #6da6c5df
 def write_benchmark(
@@ -523,9 +596,11 @@ def write_benchmark(
     **details, # all that was measured: tables and facts
 ) -> Path: # benchmark.json
     "Write the figures and all that they rest on, whole or not at all."
-    plain = {name: value.to_dict("records") if isinstance(value, pd.DataFrame) else value for name, value in details.items()}
+    plain = {name: value.to_dict("records") if isinstance(value, pd.DataFrame) else value
+             for name, value in details.items()}
     report.mkdir(parents=True, exist_ok=True)
-    facts = {"schema": 1, **{name: found[name].get("median") for name in TARGETS}, "details": {"spreads": found, **plain}}
+    facts = {"schema": 1, **{name: found[name].get("median") for name in TARGETS},
+             "details": {"spreads": found, **plain}}
     write_whole(report/"benchmark.json", to_json(facts))
     return report/"benchmark.json"
 
@@ -533,10 +608,14 @@ def write_benchmark(
 def read_benchmark(report: Path) -> dict: # what `write_benchmark` wrote
     "Read the figures; raises `UserError` when they are not there or damaged."
     try: facts = json.loads((report/"benchmark.json").read_text(encoding="utf-8"))
-    except OSError: raise UserError(f"There is no benchmark.json in {report}: run `disaster benchmark` first.") from None
+    except OSError:
+        raise UserError(
+            f"There is no benchmark.json in {report}: run `disaster benchmark` first.") from None
     except ValueError: facts = None
-    if not isinstance(facts, dict) or facts.get("schema") != 1 or not {*TARGETS, "details"} <= facts.keys():
-        raise UserError(f"{report/'benchmark.json'} is damaged, or of another version; run `disaster benchmark` again.")
+    if not isinstance(facts, dict) or facts.get("schema") != 1 or not {*TARGETS,
+                                                                       "details"} <= facts.keys():
+        raise UserError(f"{report/'benchmark.json'} is damaged, or of another version; run "
+                        f"`disaster benchmark` again.")
     return facts
 
 # %% ../nbs/48_benchmark.ipynb #24dc94a8
@@ -551,23 +630,28 @@ def plot_bars(
     from disaster_nbdev.evaluation import PALETTE, _plain, figure
     drawn = figure(title, 8, 1.4 + 0.34 * len(measured))
     axes, rows = _plain(drawn.add_subplot(), axis, ""), range(len(measured))
-    colours = [PALETTE["not a disaster"] if ours in name else PALETTE["orange"] for name in measured["contestant"]]
+    colours = [PALETTE["not a disaster"] if ours in name else PALETTE["orange"]
+               for name in measured["contestant"]]
     axes.barh(rows, measured["median"], color=colours, height=0.6)
     axes.hlines(rows, measured["least"], measured["most"], color="black", linewidth=1.5)
     axes.set_xscale("log"); axes.set_yticks(rows, measured["contestant"]); axes.invert_yaxis()
-    for row, value in zip(rows, measured["median"]): axes.text(1.01, row, notation(value), transform=axes.get_yaxis_transform(), va="center")
-    for name, value in (marks or {}).items(): axes.axvline(value, color=PALETTE["grey"], linestyle=":", label=f"{name}: {value:.3g}")
+    for row, value in zip(rows, measured["median"]):
+        axes.text(1.01, row, notation(value), transform=axes.get_yaxis_transform(), va="center")
+    for name, value in (marks or {}).items():
+        axes.axvline(value, color=PALETTE["grey"], linestyle=":", label=f"{name}: {value:.3g}")
     if marks: drawn.legend(loc="outside lower center", ncols=2, frameon=False)
     return drawn
 
 # %% ../nbs/48_benchmark.ipynb #566312a7
 def bar_words(measured: pd.DataFrame, unit: str) -> str: # measured: contestant, median
     "What such a plot shows, in words."
-    return "Bars of the medians. " + "; ".join(f"{row.contestant} {notation(row.median)}" for row in measured.itertuples()) + f" {unit}."
+    return ("Bars of the medians. " + "; ".join(f"{row.contestant} {notation(row.median)}"
+                                                for row in measured.itertuples()) + f" {unit}.")
 
 # %% ../nbs/48_benchmark.ipynb #76943cd4
 def page_times(
-    report: Path, # what `report_folder` gave; its executed notebooks are read, where they are still there
+    # what `report_folder` gave; its executed notebooks are read, where they are still there
+    report: Path,
 ) -> pd.DataFrame: # page, seconds, training, preparing and judging, starting; the longest first
     "What the pages of a report took, part by part, in seconds."
     rows = []
@@ -577,9 +661,14 @@ def page_times(
         cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
         training = sum(took(cell) for cell in cells if "log" in cell["metadata"].get("tags", []))
         inside = sum(map(took, cells))
-        rows.append({"page": path.stem, "seconds": took(notebook), "training": training, "preparing and judging": inside - training, "starting": took(notebook) - inside})
-    table = pd.DataFrame(rows, columns=["page", "seconds", "training", "preparing and judging", "starting"])
-    return table[~table["page"].isin(["benchmark", "capacity"])].sort_values("seconds", ascending=False, ignore_index=True)
+        rows.append({"page": path.stem, "seconds": took(notebook), "training": training,
+                     "preparing and judging": inside - training,
+                     "starting": took(notebook) - inside})
+    table = pd.DataFrame(rows, columns=["page", "seconds", "training", "preparing and judging",
+                                        "starting"])
+    return table[~table["page"].isin(["benchmark", "capacity"])].sort_values("seconds",
+                                                                             ascending=False,
+                                                                             ignore_index=True)
 
 # %% ../nbs/48_benchmark.ipynb #e38cea41
 def quick_and_plain(
@@ -588,7 +677,9 @@ def quick_and_plain(
 ) -> pd.DataFrame: # split, difference (quick less plain), from, to, p-value; empty when one of the two is not recorded
     "How the accuracy differs, tweet by tweet."
     from disaster_nbdev.splits import paired, read_repeats, together
-    both = sorted((one for one in read_repeats(report, []) if one.name in (quick, plain)), key=lambda one: one.name != quick)
-    columns = {"split": "split", "difference": "difference", "low": "from", "high": "to", "p_value": "p-value"}
+    both = sorted((one for one in read_repeats(report, []) if one.name in (quick, plain)),
+                  key=lambda one: one.name != quick)
+    columns = {"split": "split", "difference": "difference", "low": "from", "high": "to",
+               "p_value": "p-value"}
     if len(both) < 2: return pd.DataFrame(columns=list(columns.values()))
     return paired(together(both))[list(columns)].rename(columns=columns)

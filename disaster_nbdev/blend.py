@@ -24,8 +24,11 @@ def members_of(
     if len(set(names)) < 2: raise UserError("A blend needs at least two different runs.")
     records = [read_record(report/"runs"/name) for name in names]
     for record in records:
-        if record.run["kind"] != "crossfit": raise UserError(f"{record.name} is no run in folds: its predictions for its training tweets say nothing about new ones.")
-        if record.run["data"] != records[0].run["data"]: raise UserError(f"{record.name} rests on other data than {records[0].name}.")
+        if record.run["kind"] != "crossfit":
+            raise UserError(f"{record.name} is no run in folds: its predictions for its training "
+                            f"tweets say nothing about new ones.")
+        if record.run["data"] != records[0].run["data"]:
+            raise UserError(f"{record.name} rests on other data than {records[0].name}.")
     return records
 
 # %% ../nbs/44_blend.ipynb #4835ebc6
@@ -41,26 +44,30 @@ def stacked_log_odds(
 ) -> tuple[np.ndarray, np.ndarray]: # float64 (rows of train, members) out of fold, (rows of test, members)
     "What every member says of every tweet, in the order of the data."
     def column(record: Record) -> tuple[np.ndarray, np.ndarray]:
-        labelled = pd.concat([record.predictions("train"), record.predictions("validation")]).set_index("id")["probability"]
+        labelled = pd.concat([record.predictions("train"),
+                              record.predictions("validation")]).set_index("id")["probability"]
         test = record.predictions("test").set_index("id")["probability"]
         return labelled.loc[dataset.train["id"]].to_numpy(), test.loc[dataset.test["id"]].to_numpy()
     labelled, test = zip(*map(column, records))
     return log_odds(np.stack(labelled, axis=1)), log_odds(np.stack(test, axis=1))
 
 # %% ../nbs/44_blend.ipynb #5677f039
-def average(labelled: np.ndarray, test: np.ndarray, dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def average(labelled: np.ndarray, test: np.ndarray, dataset: Dataset,
+            seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
     "The mean of the log odds as a probability; equal weights."
     mean = lambda values: 1 / (1 + np.exp(-values.mean(axis=1)))
     return mean(labelled), mean(test), [1 / labelled.shape[1]] * labelled.shape[1]
 
 # %% ../nbs/44_blend.ipynb #190fe681
-def stacked(labelled: np.ndarray, test: np.ndarray, dataset: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
+def stacked(labelled: np.ndarray, test: np.ndarray, dataset: Dataset,
+            seed: int) -> tuple[np.ndarray, np.ndarray, list[float]]:
     "A logistic regression over the members, cross-fitted on grouped folds; and its weights."
     from sklearn.linear_model import LogisticRegression
     from disaster_nbdev.resampling import grouped_folds
     labels, judged = dataset.train["target"].to_numpy(), np.zeros(len(labelled))
     fitted = lambda rows: LogisticRegression(C=1.0, max_iter=1000).fit(labelled[rows], labels[rows])
-    for kept, held in grouped_folds(dataset.train, 5, seed): judged[held] = fitted(kept).predict_proba(labelled[held])[:, 1]
+    for kept, held in grouped_folds(dataset.train, 5, seed):
+        judged[held] = fitted(kept).predict_proba(labelled[held])[:, 1]
     whole = fitted(np.arange(len(labels)))
     return judged, whole.predict_proba(test)[:, 1], whole.coef_[0].tolist()
 
@@ -76,8 +83,14 @@ def write_blend(
 ) -> Record:
     "Blend recorded runs and write the record `blend-<how>`; raises `UserError` for what cannot be blended."
     records = members_of(report, names)
-    labelled, test, weights = BLENDS[one_of("blend", how, BLENDS)](*stacked_log_odds(records, dataset), dataset, seed)
-    members = [{"run": record.name, "created": record.run["created"], "weight": weight} for record, weight in zip(records, weights)]
-    return write_record(report, f"blend-{how}", dataset, "blend", out_of_fold_tables(dataset, labelled, test), kind="blend", seed=seed,
-        config={"recipe": "blend", "cell": None, "embedding": how, "split": "study", "seed": seed, "runs": list(names)}, members=members,
-        seconds=sum(record.run["seconds"] for record in records), parameters={"total": len(names), "trainable": len(names)}, device=records[0].run["device"])
+    labelled, test, weights = BLENDS[one_of("blend", how, BLENDS)](
+        *stacked_log_odds(records, dataset), dataset, seed)
+    members = [{"run": record.name, "created": record.run["created"], "weight": weight}
+               for record, weight in zip(records, weights)]
+    return write_record(report, f"blend-{how}", dataset, "blend",
+                        out_of_fold_tables(dataset, labelled, test), kind="blend", seed=seed,
+                        config={"recipe": "blend", "cell": None, "embedding": how, "split": "study",
+                                "seed": seed, "runs": list(names)}, members=members,
+                        seconds=sum(record.run["seconds"] for record in records),
+                        parameters={"total": len(names), "trainable": len(names)},
+                        device=records[0].run["device"])

@@ -24,13 +24,15 @@ class Demand:
 
     def __post_init__(self):
         if not (self.tweets_per_day > 0 and self.peak_factor >= 1 and 0 < self.planned_use <= 1):
-            raise UserError("A stream has more than 0 tweets a day, a peak of at least 1 mean hour, and machines planned to be used between 0 and 1 of their time.")
+            raise UserError("A stream has more than 0 tweets a day, a peak of at least 1 mean "
+                            "hour, and machines planned to be used between 0 and 1 of their time.")
 
     @property
     def mean(self) -> float: return self.tweets_per_day / 86_400 # tweets per second
 
     @property
-    def peak(self) -> float: return self.mean * self.peak_factor # tweets per second in the busiest hour
+    def peak(self) -> float:
+        return self.mean * self.peak_factor # tweets per second in the busiest hour
 
 # %% ../nbs/49_capacity.ipynb #4949eddb
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ def measured(
 ) -> Rates:
     "The rates of a benchmark; raises `UserError` when it holds none."
     try: return Rates(**facts["details"]["capacity"])
-    except (KeyError, TypeError): raise UserError("This benchmark holds no rates of scoring; run `disaster benchmark` again.") from None
+    except (KeyError, TypeError):
+        raise UserError(
+            "This benchmark holds no rates of scoring; run `disaster benchmark` again.") from None
 
 # %% ../nbs/49_capacity.ipynb #4970ec01
 def machines(demand: Demand, rates: Rates) -> int:
@@ -70,12 +74,18 @@ def catching_up(
 def needs_table(demand: Demand, rates: Rates) -> pd.DataFrame: # what, value
     "What the stream asks for."
     count = machines(demand, rates)
-    return pd.DataFrame([
-        ("Tweets per second, mean", f"{demand.mean:,.0f}"), ("Tweets per second, busiest hour", f"{demand.peak:,.0f}"),
-        ("Tweets per second that a machine scores", f"{rates.score_rate:,.0f}"), ("Machines, with head room", f"{count:,}"), ("Cores", f"{count * rates.cores:,}"),
-        ("Memory of the scoring processes, GB per machine", f"{rates.memory_mb / 1e3:.1f}"), ("Memory of the scoring processes, GB in all", f"{count * rates.memory_mb / 1e3:,.1f}"),
-        ("Machines busy in a mean hour", f"{demand.mean / rates.score_rate:,.1f}"), ("Hours to catch up after an hour's standstill", f"{catching_up(demand, rates, 1):.2f}"),
-    ], columns=["what", "value"])
+    return pd.DataFrame([("Tweets per second, mean", f"{demand.mean:,.0f}"),
+                         ("Tweets per second, busiest hour", f"{demand.peak:,.0f}"),
+                         ("Tweets per second that a machine scores", f"{rates.score_rate:,.0f}"),
+                         ("Machines, with head room", f"{count:,}"),
+                         ("Cores", f"{count * rates.cores:,}"), ("Memory of the scoring processes, "
+                                                                 "GB per machine",
+                                                                 f"{rates.memory_mb / 1e3:.1f}"),
+                         ("Memory of the scoring processes, GB in all",
+                          f"{count * rates.memory_mb / 1e3:,.1f}"),
+                         ("Machines busy in a mean hour", f"{demand.mean / rates.score_rate:,.1f}"),
+                         ("Hours to catch up after an hour's standstill",
+                          f"{catching_up(demand, rates, 1):.2f}"),], columns=["what", "value"])
 
 # %% ../nbs/49_capacity.ipynb #8eca650c
 def cost_table(
@@ -85,8 +95,12 @@ def cost_table(
     "What a million tweets cost, and a day."
     core_hours = 1e6 / rates.score_rate / 3600 * rates.cores # for a million tweets
     standing = machines(demand, rates) * rates.cores * 24 # core-hours of a day
-    return pd.DataFrame([{"price of a core-hour": price, "a million, cores always busy": price * core_hours, "a million, cores used as planned": price * core_hours / demand.planned_use,
-        "a million, machines always ready": price * standing / demand.tweets_per_day * 1e6, "a day, machines always ready": price * standing} for price in prices])
+    return pd.DataFrame([{"price of a core-hour": price,
+                          "a million, cores always busy": price * core_hours,
+                          "a million, cores used as planned": price * core_hours
+                          / demand.planned_use, "a million, machines always ready": price * standing
+                          / demand.tweets_per_day * 1e6,
+                          "a day, machines always ready": price * standing} for price in prices])
 
 # %% ../nbs/49_capacity.ipynb #7427f1a5
 def limits_table(
@@ -95,9 +109,14 @@ def limits_table(
 ) -> pd.DataFrame: # limit, tweets per second, share used (in the busiest hour), breaks at (tweets per day), holds
     "What is there only once, how much of it the busiest hour takes, and at how many tweets a day it is not enough."
     once = {"One process reads": rates.read_rate, "One process writes": rates.write_rate,
-            "One process does both, as the command does": 1 / (1/rates.read_rate + 1/rates.write_rate), "One link, in and out again": link * 1e9 / 8 / (rates.bytes_in + rates.bytes_out)}
-    return pd.DataFrame([{"limit": name, "tweets per second": rate, "share used": demand.peak / rate, "breaks at": rate / demand.peak_factor * 86_400,
-                          "holds": "yes" if demand.peak <= rate else "no"} for name, rate in once.items()])
+            "One process does both, as the command does": 1
+            / (1/rates.read_rate + 1/rates.write_rate),
+            "One link, in and out again": link * 1e9 / 8 / (rates.bytes_in + rates.bytes_out)}
+    return pd.DataFrame([{"limit": name, "tweets per second": rate,
+                          "share used": demand.peak / rate,
+                          "breaks at": rate / demand.peak_factor * 86_400,
+                          "holds": "yes" if demand.peak <= rate else "no"}
+                         for name, rate in once.items()])
 
 # %% ../nbs/49_capacity.ipynb #e2ff3b5f
 def parts(limits: pd.DataFrame) -> int: # limits: what `limits_table` gave
@@ -108,8 +127,10 @@ def parts(limits: pd.DataFrame) -> int: # limits: what `limits_table` gave
 def network_table(demand: Demand, rates: Rates) -> pd.DataFrame: # way, bytes per tweet, megabits per second (busiest hour), gigabytes per day
     "What goes over the network when the tweets are read and written on another machine than the one that scores them."
     sizes = {"in": rates.bytes_in, "out": rates.bytes_out, "both": rates.bytes_in + rates.bytes_out}
-    return pd.DataFrame([{"way": way, "bytes per tweet": size, "megabits per second, busiest hour": size * 8 * demand.peak / 1e6,
-                          "gigabytes per day": size * demand.tweets_per_day / 1e9} for way, size in sizes.items()])
+    return pd.DataFrame([{"way": way, "bytes per tweet": size,
+                          "megabits per second, busiest hour": size * 8 * demand.peak / 1e6,
+                          "gigabytes per day": size * demand.tweets_per_day / 1e9}
+                         for way, size in sizes.items()])
 
 # %% ../nbs/49_capacity.ipynb #95e8e89b
 def starts_table(
@@ -118,7 +139,8 @@ def starts_table(
 ) -> pd.DataFrame: # tweets, seconds, share of the start
     "What share of the time the start takes."
     seconds = [rates.start_seconds + tweets / rates.score_rate for tweets in pieces]
-    return pd.DataFrame({"tweets": pieces, "seconds": seconds, "share of the start": [rates.start_seconds / taken for taken in seconds]})
+    return pd.DataFrame({"tweets": pieces, "seconds": seconds,
+                         "share of the start": [rates.start_seconds / taken for taken in seconds]})
 
 # %% ../nbs/49_capacity.ipynb #d8fc4b54
 def smallest_piece(rates: Rates, share: float = 0.05) -> int: # tweets
@@ -129,8 +151,17 @@ def smallest_piece(rates: Rates, share: float = 0.05) -> int: # tweets
 def verdict(demand: Demand, rates: Rates, limits: pd.DataFrame) -> str: # Markdown
     "What the arithmetic says."
     tight = limits.loc[limits["share used"].idxmax()]
-    lines = [f"- {demand.tweets_per_day:,.0f} tweets a day, {demand.peak:,.0f} a second in the busiest hour, need **{machines(demand, rates):,} {'machine' if machines(demand, rates) == 1 else 'machines'}** like the one measured, with {rates.cores} cores.",
-             f"- What is tight first: {tight['limit'][0].lower() + tight['limit'][1:]}, of which the busiest hour takes {tight['share used']:.0%}; it breaks at {tight['breaks at']:,.0f} tweets a day." +
-             (f" The stream has to be parted into {parts(limits)}, each with a reader and a writer of its own." if parts(limits) > 1 else " One reader and one writer are enough."),
-             f"- A worker takes {rates.start_seconds:.1f} s to start; with {smallest_piece(rates):,} tweets or more for each start, that is at most a twentieth of its time."]
+    lines = [f"- {demand.tweets_per_day:,.0f} tweets a day, {demand.peak:,.0f} a second in the "
+             f"busiest hour, need **{machines(demand, rates):,} "
+             f"{'machine' if machines(demand, rates) == 1 else 'machines'}** like the one "
+             f"measured, with {rates.cores} cores.",
+             f"- What is tight first: " f"{tight['limit'][0].lower() + tight['limit'][1:]}, of "
+                                        f"which the busiest hour takes {tight['share used']:.0%}; "
+                                        f"it breaks at {tight['breaks at']:,.0f} tweets a day."
+             + (f" The stream has to be parted into {parts(limits)}, each with a reader and a "
+                f"writer of its own." if parts(limits) > 1
+                else " One reader and one writer are enough."),
+             f"- A worker takes {rates.start_seconds:.1f} s to start; with "
+             f"{smallest_piece(rates):,} tweets or more for each start, that is at most a "
+             f"twentieth of its time."]
     return "\n".join(lines)

@@ -50,12 +50,16 @@ def _clean_study_all(texts: Iterable[str]) -> list[str]:
     "The study's cleaning of many texts, those of plain ASCII in blocks."
     texts = list(texts)
     quick = [text for text in texts if text.isascii() and BETWEEN not in text]
-    cleaned = chain.from_iterable(_block(quick[start:start + BLOCK]) for start in range(0, len(quick), BLOCK))
-    return [next(cleaned) if text.isascii() and BETWEEN not in text else clean_study(text) for text in texts]
+    cleaned = chain.from_iterable(_block(quick[start:start + BLOCK])
+                                  for start in range(0, len(quick), BLOCK))
+    return [next(cleaned) if text.isascii() and BETWEEN not in text else clean_study(text)
+            for text in texts]
 
 # %% ../nbs/10_clean.ipynb #0cae93c2
-MARK = re.compile("\x89[\x80-\xff]?[\x80-\xff_]?|[\u00cc\u00e5][\x80-\xff_]") # the first byte of three, or of two
-LOST = {"\x89\u00db_": "\u2026", "\x89\u00db\x9d": "\u201d", "\u00cc_": "", "\u00e5_": " "} # marks that lost a byte
+# the first byte of three, or of two
+MARK = re.compile("\x89[\x80-\xff]?[\x80-\xff_]?|[\u00cc\u00e5][\x80-\xff_]")
+# marks that lost a byte
+LOST = {"\x89\u00db_": "\u2026", "\x89\u00db\x9d": "\u201d", "\u00cc_": "", "\u00e5_": " "}
 
 def _mended(
     mark: re.Match, # of `MARK`
@@ -67,8 +71,10 @@ def _mended(
     except UnicodeError: return " " if broken[0] == "\x89" else broken
 
 # %% ../nbs/10_clean.ipynb #2c7c574d
-PLAIN = str.maketrans("\u2018\u2019\u00b4\u201c\u201d\u00ab\u00bb\u2013\u2122\u00ae\u00a9", "\'\'\'\"\"\"\"-   ", "\u00ad\ufe0e\ufe0f") | {0x2014: "--", 0x130: "I"}
-HUGE = re.compile(r"&#\d{1000,};?") # no character has such a number, and Python reads none of thousands of digits
+PLAIN = (str.maketrans("\u2018\u2019\u00b4\u201c\u201d\u00ab\u00bb\u2013\u2122\u00ae\u00a9",
+                       "\'\'\'\"\"\"\"-   ", "\u00ad\ufe0e\ufe0f") | {0x2014: "--", 0x130: "I"})
+# no character has such a number, and Python reads none of thousands of digits
+HUGE = re.compile(r"&#\d{1000,};?")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 
 def plain(
@@ -77,10 +83,13 @@ def plain(
     "Mend the encoding, unescape HTML, write plain signs and letters."
     if not text.isascii(): text = MARK.sub(_mended, composed(text))
     if "&" in text:
-        for _ in range(2): text = html.unescape(HUGE.sub("\ufffd", text)) # twice: some tweets hold &amp;amp;
+        for _ in range(2):
+            text = html.unescape(HUGE.sub("\ufffd", text)) # twice: some tweets hold &amp;amp;
     if text.isascii(): return text
-    # Each character on its own: a long run of accents would take NFKC quadratic time. An accent may have stood there as an entity.
-    return composed(NOT_ASCII.sub(lambda character: unicodedata.normalize("NFKC", character[0]), text.translate(PLAIN)))
+    # Each character on its own: a long run of accents would take NFKC quadratic time. An accent may
+    # have stood there as an entity.
+    return composed(NOT_ASCII.sub(lambda character: unicodedata.normalize("NFKC", character[0]),
+                                  text.translate(PLAIN)))
 
 # %% ../nbs/10_clean.ipynb #6485f4c5
 NAMED = [(sign, re.compile(pattern), word) for sign, pattern, word in ( # a pattern is tried where its sign occurs: that is quicker
@@ -105,24 +114,28 @@ def tokens(
 LONGEST = 40 # letters; longer tokens are not taken apart
 REPEATS = re.compile(r"(\D)\1{2,}") # three times the same, or more
 ONE = re.compile("[A-Z]?[a-z]+|[A-Z]+") # neither capitals nor digits nor signs to split at
+# `US|Wildfire`, `TBIs`; `CA|fire`
 PIECES = [re.compile(pattern + r"|\d+|[^\W\d_A-Za-z]+") for pattern in # at capitals and digits
-          (r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+", r"[A-Z]{2,}|[A-Z]?[a-z]+|[A-Z]")] # `US|Wildfire`, `TBIs`; `CA|fire`
+          (r"[A-Z]+s?(?![a-z])|[A-Z]?[a-z]+", r"[A-Z]{2,}|[A-Z]?[a-z]+|[A-Z]")]
 
 def alternatives(
     token: str, # as `tokens` gave it, capitals and all
 ) -> list[list[tuple[str, ...]]]: # groups of ways to write it, each a tuple of words
     "Shorter repeats; inner signs left out; split at capitals and digits; the singular."
     low = token.lower()
-    groups = [[(REPEATS.sub(r"\1\1", low),), (REPEATS.sub(r"\1", low),)] if REPEATS.search(low) else [(low,)]]
+    groups = [[(REPEATS.sub(r"\1\1", low),), (REPEATS.sub(r"\1", low),)] if REPEATS.search(low)
+              else [(low,)]]
     if len(low) > LONGEST: return groups
     if not ONE.fullmatch(token): # most tokens are one word, and the next two groups the token again
-        groups.append([(low.replace(",", "") if re.search(r"\d", low) else low.replace("'", "").replace(".", ""),)])
+        groups.append([(low.replace(",", "") if re.search(r"\d", low)
+                        else low.replace("'", "").replace(".", ""),)])
         groups.append([tuple(map(str.lower, pieces.findall(token))) for pieces in PIECES])
     if low.endswith("s"): groups.append([(low[:-1],), (low.removesuffix("es"),)])
     return groups
 
 # %% ../nbs/10_clean.ipynb #1c55f7f5
-RAREST = {1: 10**9, 2: 500, 3: 10_000} # length of a part -> rank it must stay below; longer parts: 100,000
+# length of a part -> rank it must stay below; longer parts: 100,000
+RAREST = {1: 10**9, 2: 500, 3: 10_000}
 
 def _cost(
     part: str,
@@ -130,7 +143,8 @@ def _cost(
 ) -> int | None: # 1000 times the binary logarithm of the rank; None: not to be used
     "What a part of a parted word costs."
     rank = ranks.get(part)
-    usable = rank is not None and rank < RAREST.get(len(part), 100_000) and (len(part) > 1 or part in "ai")
+    usable = (rank is not None and rank < RAREST.get(len(part), 100_000)
+              and (len(part) > 1 or part in "ai"))
     return round(1000*math.log2(rank + 2)) if usable else None
 
 # %% ../nbs/10_clean.ipynb #9e02e8ac
@@ -143,9 +157,11 @@ def parted(
     firsts = [(end, cost) for end in inner if (cost := _cost(word[:end], ranks)) is not None]
     lasts = [(start, cost) for start in inner if (cost := _cost(word[start:], ranks)) is not None]
     pairs = [(end, first, start, last) for end, first in firsts for start, last in lasts]
-    ways = [(first + last, (word[:end], word[end:])) for end, first, start, last in pairs if end == start]
-    ways += [(first + middle + last, (word[:end], word[end:start], word[start:])) for end, first, start, last in pairs
-             if end < start and (middle := _cost(word[end:start], ranks)) is not None]
+    ways = [(first + last, (word[:end], word[end:])) for end, first, start, last in pairs
+            if end == start]
+    ways += [(first + middle + last, (word[:end], word[end:start], word[start:]))
+             for end, first, start, last in pairs if end < start
+             and (middle := _cost(word[end:start], ranks)) is not None]
     return min(ways)[1] if ways else (word,)
 
 # %% ../nbs/10_clean.ipynb #9bd59656
@@ -153,7 +169,8 @@ INNER = re.compile(r"(?<=\w)[-_'.,:/]+(?=\w)")
 
 def _joined(token: str) -> list[str]: # one: nothing to take apart
     "The parts of a token between its inner signs."
-    return [token] if token.isalnum() or len(token) > LONGEST else [part for part in INNER.split(token) if part]
+    return ([token] if token.isalnum() or len(token) > LONGEST
+            else [part for part in INNER.split(token) if part])
 
 def rewritten(
     token: str, # as `tokens` gave it
@@ -163,15 +180,18 @@ def rewritten(
     low = token.lower()
     if low in ranks: return (low,)
     for group in alternatives(token):
-        ways = [(sum(math.log2(ranks[w] + 2) for w in way), way) for way in group if way and all(w in ranks for w in way)]
+        ways = [(sum(math.log2(ranks[w] + 2) for w in way), way) for way in group if way
+                and all(w in ranks for w in way)]
         if ways: return min(ways)[1]
-    if len(parts := _joined(token)) > 1: return tuple(chain.from_iterable(rewritten(part, ranks) for part in parts))
+    if len(parts := _joined(token)) > 1:
+        return tuple(chain.from_iterable(rewritten(part, ranks) for part in parts))
     return parted(low, ranks) if 5 <= len(low) <= LONGEST and low.isalnum() else (low,)
 
 # %% ../nbs/10_clean.ipynb #3bdad355
 def clean_aware(
     text: str, # one raw tweet
-    ranks: dict[str, int] | None = None, # of all words that have a vector; None: tokens are only put in lower case
+    # of all words that have a vector; None: tokens are only put in lower case
+    ranks: dict[str, int] | None = None,
 ) -> str: # words separated by one space
     "Write a tweet in the words that the vectors know."
     if ranks is None: return " ".join(map(str.lower, tokens(text)))
@@ -188,9 +208,11 @@ def _asked(token: str) -> set[str]: # lower-case words
     return asked
 
 # %% ../nbs/10_clean.ipynb #c6edb52b
-FRESH = re.compile(r"https?:[!-%'-~]*|@(?!(?i:http|www))\w+([!-%'-/:-?]{0,4})", re.A).fullmatch # an address; a user and the signs after it
+# an address; a user and the signs after it
+FRESH = re.compile(r"https?:[!-%'-~]*|@(?!(?i:http|www))\w+([!-%'-/:-?]{0,4})", re.A).fullmatch
 ADDRESS = re.compile(r" https?:[!-%'-~]+(?= )") # between two spaces
-KEPT, SHORT = 2**18, 40 # pieces to remember; letters of the longest of them: together less than 100 MB
+# pieces to remember; letters of the longest of them: together less than 100 MB
+KEPT, SHORT = 2**18, 40
 NEW = "\0" # stands for a piece that is still to be learned; no cleaned text holds a \0
 
 class _Pieces(dict):
@@ -206,8 +228,10 @@ class _Pieces(dict):
 
     def write(self, texts: list[str]) -> list[str]:
         "The cleaned texts, as far as their pieces are known."
-        whole = f" {BETWEEN} ".join(["", *texts, ""]).replace("\n", " ") # the separator around every text
-        if whole.count(BETWEEN) > len(texts) + 1: return [self._words(text.replace("\n", " ")).replace(BETWEEN, "")[1:] for text in texts]
+        # the separator around every text
+        whole = f" {BETWEEN} ".join(["", *texts, ""]).replace("\n", " ")
+        if whole.count(BETWEEN) > len(texts) + 1:
+            return [self._words(text.replace("\n", " ")).replace(BETWEEN, "")[1:] for text in texts]
         return [text[1:] for text in self._words(ADDRESS.sub(" http:", whole)).split(BETWEEN)[1:-1]]
 
     def _words(self, text: str) -> str:
@@ -215,7 +239,8 @@ class _Pieces(dict):
         return "".join(map(self.__getitem__, text.split(" ")))
 
 # %% ../nbs/10_clean.ipynb #138b66f8
-Ranks = Callable[[set[str]], dict[str, int] | None] # words -> rank of each that has a vector, 0 the most frequent; None: nothing is known
+# words -> rank of each that has a vector, 0 the most frequent; None: nothing is known
+Ranks = Callable[[set[str]], dict[str, int] | None]
 
 def _forms(
     pieces: Iterable[str],
@@ -225,7 +250,8 @@ def _forms(
     found = {piece: tokens(piece) for piece in pieces}
     distinct = set(chain.from_iterable(found.values()))
     if callable(ranks): ranks = ranks(set().union(*map(_asked, distinct)))
-    written = {token: " " + " ".join(rewritten(token, ranks) if ranks is not None else [token.lower()]) for token in distinct}
+    written = {token: " " + " ".join(rewritten(token, ranks) if ranks is not None
+                                     else [token.lower()]) for token in distinct}
     return {piece: "".join([written[token] for token in tokens]) for piece, tokens in found.items()}
 
 # %% ../nbs/10_clean.ipynb #a4867b1b
@@ -249,7 +275,8 @@ def _aware(
     def cleaned(texts: Iterable[str]) -> list[str]:
         texts = list(texts)
         size = max(1, len(texts)) if callable(ranks) else BLOCK
-        return list(chain.from_iterable(block(texts[start:start + size]) for start in range(0, len(texts), size)))
+        return list(chain.from_iterable(block(texts[start:start + size])
+                                        for start in range(0, len(texts), size)))
     return cleaned
 
 # %% ../nbs/10_clean.ipynb #2a7ae32a
@@ -258,11 +285,13 @@ CLEANINGS: dict[str, Callable[[Ranks | dict[str, int] | None], Callable[[Iterabl
     "aware": _aware,
 }
 
-KEEPS = {"study": "words of the letters a to z", "aware": "words of letters, digits and pictures"} # of a tweet; for messages
+# of a tweet; for messages
+KEEPS = {"study": "words of the letters a to z", "aware": "words of letters, digits and pictures"}
 
 def cleaner(
     name: str = "study", # a key of `CLEANINGS`
-    ranks: Ranks | dict[str, int] | None = None, # of the run's vectors, or who tells them, asked once a call; used by 'aware' only
+    # of the run's vectors, or who tells them, asked once a call; used by 'aware' only
+    ranks: Ranks | dict[str, int] | None = None,
 ) -> Callable[[Iterable[str]], list[str]]: # raw tweets -> cleaned tweets, words separated by white space
     "A cleaning for a stream, call after call; raises `UserError` for an unknown name."
     return CLEANINGS[one_of("cleaning", name, CLEANINGS)](ranks)
@@ -281,7 +310,8 @@ def kept_by(
 ) -> str: # a sentence
     "What a cleaning keeps of a tweet, and what else could be chosen."
     others = " or ".join(other for other in CLEANINGS if other != name)
-    return f"The cleaning {name} keeps only {KEEPS.get(name, 'what it was made for')}; another is chosen with -p cleaning {others}."
+    return (f"The cleaning {name} keeps only {KEEPS.get(name, 'what it was made for')}; another is "
+            f"chosen with -p cleaning {others}.")
 
 LEAST_LEFT = 0.9 # share of the tweets with a word left, below which a warning is given
 
@@ -292,7 +322,8 @@ def wordless(
     "Say how many tweets have no word left, where they are many."
     left = sum(bool(text.strip()) for text in cleaned)
     if left >= LEAST_LEFT * len(cleaned): return ""
-    return f"Warning: {len(cleaned) - left:,} of {len(cleaned):,} tweets hold no word that the cleaning leaves, and look alike to the network. {kept_by(name)}"
+    return (f"Warning: {len(cleaned) - left:,} of {len(cleaned):,} tweets hold no word that the "
+            f"cleaning leaves, and look alike to the network. {kept_by(name)}")
 
 # %% ../nbs/10_clean.ipynb #10b3b3dd
 def words(

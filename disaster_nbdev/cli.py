@@ -86,15 +86,21 @@ def by_name(
     "The parameters of a command; a parameter that is given twice is a mistake."
     given = {}
     for name, text in parameters:
-        if name in given: raise Mistake(f"The parameter {name} is given twice: {given[name]} and {text}.")
+        if name in given:
+            raise Mistake(f"The parameter {name} is given twice: {given[name]} and {text}.")
         given[name] = text
     return given
 
 # %% ../nbs/60_cli.ipynb #da814945
-DATA = click.option("--data", metavar="FOLDER", help="Folder with train.csv and test.csv; else $DISASTER_DATA, data/, data/sample.")
-OUTPUT = click.option("--output", metavar="FOLDER", default="", help="Folder of the report; else reports/<dataset>.")
-WORKERS = click.option("--workers", type=click.IntRange(1, 64), help="Notebooks at a time; else chosen from the processor.")
-CLUSTER = click.option("--cluster", metavar="ADDRESS", default="", help="Work on a Dask cluster (extra `cluster`): tcp://host:port of its scheduler, or local.")
+DATA = (click.option("--data", metavar="FOLDER", help="Folder with train.csv and test.csv; else "
+                                                      "$DISASTER_DATA, data/, data/sample."))
+OUTPUT = click.option("--output", metavar="FOLDER", default="",
+                      help="Folder of the report; else reports/<dataset>.")
+WORKERS = click.option("--workers", type=click.IntRange(1, 64),
+                       help="Notebooks at a time; else chosen from the processor.")
+CLUSTER = click.option("--cluster", metavar="ADDRESS", default="",
+                       help="Work on a Dask cluster (extra `cluster`): tcp://host:port of its "
+                            "scheduler, or local.")
 FORCE = click.option("--force", is_flag=True, help="Run again what is recorded already.")
 
 def _place(cluster: str, dataset, output: str = "", workers: int | None = None, **rest):
@@ -132,7 +138,8 @@ def report(name, only, data, output, workers, cluster, force, dry_run):
     from disaster_nbdev.data import load
     from disaster_nbdev.launcher import describe_plan, training_set
     dataset = load(data)
-    click.echo(f"Data: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} test tweets.")
+    click.echo(f"Data: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} "
+               f"test tweets.")
     jobs = training_set(name, list(only))
     if dry_run:
         for line in describe_plan(dataset, jobs, output, force): click.echo(line)
@@ -142,13 +149,17 @@ def report(name, only, data, output, workers, cluster, force, dry_run):
 # %% ../nbs/60_cli.ipynb #aaf262ac
 def run_parameters(
     recipe: str | None, # a recipe of nbs/recipes.yaml
-    changes: dict, # parameters that differ; `recipe` among them names the run, or is the recipe where no other is given
+    # parameters that differ; `recipe` among them names the run, or is the recipe where no other is
+    # given
+    changes: dict,
 ) -> dict: # parameters of train.ipynb
     "The parameters of one run; changed beyond its vectors, a recipe loses its name unless one is given."
     from disaster_nbdev.launcher import read_matrix, recipe_parameters
     matrix, named = read_matrix(), changes.get("recipe")
     if recipe is None and named not in matrix["recipes"]: return changes
-    parameters = recipe_parameters(matrix, recipe or named, **{name: value for name, value in changes.items() if name != "recipe"})
+    parameters = recipe_parameters(matrix, recipe or named,
+                                   **{name: value for name, value in changes.items()
+                                      if name != "recipe"})
     if named is not None: return {**parameters, "recipe": named}
     return parameters if changes.keys() <= {"embedding"} else {**parameters, "recipe": ""}
 
@@ -164,9 +175,13 @@ def run(recipe, parameters, data, output, cluster, force):
     "Run one RECIPE, or one run described by parameters alone, and add it to the report."
     from disaster_nbdev.data import load
     from disaster_nbdev.launcher import check_words, read_matrix, training_job
-    if not recipe and not parameters: raise Mistake(f"Name a recipe ({', '.join(read_matrix()['recipes'])}) or give parameters with -p.")
+    if not recipe and not parameters:
+        raise Mistake(f"Name a recipe ({', '.join(read_matrix()['recipes'])}) or give parameters "
+                      f"with -p.")
     job = training_job(run_parameters(recipe, by_name(parameters)))
-    needs = [training_job(run_parameters(job.parameters["finetune_from"], {"embedding": job.parameters.get("embedding", "glove")}))] if job.needs else []
+    needs = ([training_job(run_parameters(job.parameters["finetune_from"],
+                                          {"embedding": job.parameters.get("embedding", "glove")}))]
+             if job.needs else [])
     dataset = load(data)
     check_words(job, dataset)
     _make(dataset, [*needs, job], cluster, output=output, force=force, models=True)
@@ -225,12 +240,18 @@ def score(source, name, target, **options):
     A run reads the first 100 words of a text that it knows, or the first 96 word pieces where it is built on an encoder; how many texts were longer is said at the end. A row without a text is refused, since nothing can be said of it."""
     from disaster_nbdev.scoring import find_run, score_file
     folder, started = find_run(name), time.monotonic()
-    if folder.parent.name == "sample": tell("Note: this run was trained on the invented sample tweets.")
+    if folder.parent.name == "sample":
+        tell("Note: this run was trained on the invented sample tweets.")
     done = score_file(source, target, folder, tell=tell, **options)
     seconds = time.monotonic() - started
-    tell(f"{done.rows:,} tweets scored with {folder.name} in {seconds:,.1f} s ({(done.rows - done.kept) / seconds:,.0f} a second).")
+    tell(f"{done.rows:,} tweets scored with {folder.name} in {seconds:,.1f} s "
+         f"({(done.rows - done.kept) / seconds:,.0f} a second).")
     if done.skipped: tell(f"{done.skipped:,} rows without a text were left out.")
-    if done.cut: tell(f"{done.cut:,} {'texts' if done.cut > 1 else 'text'}{' of those scored now' if done.kept else ''} went on after what the run reads ({done.reach}): the rest was not read.")
+    if done.cut:
+        tell(
+            f"{done.cut:,} "
+            f"{'texts' if done.cut > 1 else 'text'}{' of those scored now' if done.kept else ''} "
+            f"went on after what the run reads ({done.reach}): the rest was not read.")
 
 # %% ../nbs/60_cli.ipynb #a71260d9
 @main.command()
@@ -241,7 +262,8 @@ def benchmark(parameters, data, output):
     "Measure this project beside what one would take instead, on this machine, and reckon what a large stream needs. Takes an hour or so and wants the machine to itself."
     from disaster_nbdev.data import load
     from disaster_nbdev.launcher import make_benchmark
-    _tell_of(*make_benchmark(load(data), output, {name: value(text) for name, text in by_name(parameters).items()}))
+    _tell_of(*make_benchmark(load(data), output,
+                             {name: value(text) for name, text in by_name(parameters).items()}))
 
 # %% ../nbs/60_cli.ipynb #44de2119
 @main.command()
@@ -250,4 +272,5 @@ def readme():
     from disaster_nbdev.data import project_root
     from disaster_nbdev.documents import write_documents
     from disaster_nbdev.runs import report_folder
-    for path in write_documents(report_folder("kaggle"), project_root()): click.echo(f"Written from the records: {path.relative_to(project_root())}")
+    for path in write_documents(report_folder("kaggle"), project_root()):
+        click.echo(f"Written from the records: {path.relative_to(project_root())}")

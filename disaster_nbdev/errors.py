@@ -32,20 +32,28 @@ def wilson(
     "95 % interval of a share (source: Wilson, Journal of the American Statistical Association 22, 1927)."
     errors, tweets, z = np.asarray(errors, dtype="float64"), np.asarray(tweets, dtype="float64"), 1.959963984540054
     centre, half = errors + z**2 / 2, z * np.sqrt(errors * (tweets - errors) / tweets + z**2 / 4)
-    return np.maximum(0, (centre - half) / (tweets + z**2)), np.minimum(1, (centre + half) / (tweets + z**2))
+    return np.maximum(0, (centre - half) / (tweets + z**2)), np.minimum(1,
+                                                                        (centre + half)
+                                                                        / (tweets + z**2))
 
 # %% ../nbs/34_errors.ipynb #5aff4f4f
-SIGNS = {"link": MARKS["web address"][1], "mention": r"@\w", "hashtag": r"#\w", "broken encoding": MARKS["broken encoding"][1]} # name -> pattern
+# name -> pattern
+SIGNS = {"link": MARKS["web address"][1], "mention": r"@\w", "hashtag": r"#\w",
+         "broken encoding": MARKS["broken encoding"][1]}
 
 def _by_signs(
     texts: pd.Series, # raw tweets
 ) -> dict[str, pd.Series]: # name of the cut -> slice of each tweet
     "With and without each sign."
-    return {name: texts.str.contains(pattern).map({True: f"with {name}", False: f"without {name}"}) for name, pattern in SIGNS.items()}
+    return {name: texts.str.contains(pattern).map({True: f"with {name}", False: f"without {name}"})
+            for name, pattern in SIGNS.items()}
 
 # %% ../nbs/34_errors.ipynb #969dfbc2
-WORD_BANDS = {"1 to 7 words": 0, "8 to 14 words": 8, "15 to 21 words": 15, "22 words or more": 22} # name -> lowest value
-COVER_BANDS = {"vectors for under 70 %": 0.0, "vectors for 70 to 90 %": 0.7, "vectors for 90 to 100 %": 0.9, "vectors for all words": 1.0} # name -> lowest share
+# name -> lowest value
+WORD_BANDS = {"1 to 7 words": 0, "8 to 14 words": 8, "15 to 21 words": 15, "22 words or more": 22}
+# name -> lowest share
+COVER_BANDS = {"vectors for under 70 %": 0.0, "vectors for 70 to 90 %": 0.7,
+               "vectors for 90 to 100 %": 0.9, "vectors for all words": 1.0}
 
 def banded(
     values, # a number for each tweet (n,); not a number: in no band
@@ -53,7 +61,8 @@ def banded(
 ) -> np.ndarray: # object (n,), the name of the band, or None
     "The band that each number falls into."
     values, names = np.asarray(values, dtype="float64"), np.array([None, *bands], dtype=object)
-    return names[np.where(np.isnan(values), 0, np.searchsorted(list(bands.values()), values, side="right"))]
+    return names[np.where(np.isnan(values), 0,
+                          np.searchsorted(list(bands.values()), values, side="right"))]
 
 # %% ../nbs/34_errors.ipynb #106971fd
 def covered(
@@ -74,8 +83,11 @@ def _by_twins(
     "Whether a tweet has a twin among the training rows, and whether their labels agree."
     shares = train["target"].groupby(train["text"].map(normalised).to_numpy()).mean()
     share = frame["text"].map(normalised).map(shares)
-    same = np.where(frame["target"] == 1, share, 1 - share) # of the twins' labels, how many are this tweet's; nan without twins
-    names = np.select([np.isnan(same), same == 1], ["no twin in training", "twins, all with its label"], "twins, some with the other label")
+    # of the twins' labels, how many are this tweet's; nan without twins
+    same = np.where(frame["target"] == 1, share, 1 - share)
+    names = np.select([np.isnan(same), same == 1],
+                      ["no twin in training", "twins, all with its label"],
+                      "twins, some with the other label")
     return pd.Series(names, frame.index)
 
 # %% ../nbs/34_errors.ipynb #e216cccb
@@ -89,7 +101,9 @@ def _by_keyword(
     words = keywords(frame)
     counts = pd.Series(wrong, words.index).groupby(words).agg(["sum", "size"])
     counts = counts[(counts["size"] >= KEYWORD_TWEETS) & (counts["sum"] > 0) & (counts.index != "")]
-    most = counts.rename_axis("word").reset_index().sort_values(["sum", "size", "word"], ascending=[False, True, True])["word"].head(KEYWORDS)
+    most = counts.rename_axis("word").reset_index().sort_values(["sum", "size", "word"],
+                                                                ascending=[False, True, True])[
+                                                                    "word"].head(KEYWORDS)
     return words.where(words.isin(most), None)
 
 # %% ../nbs/34_errors.ipynb #d9d0cc4d
@@ -102,7 +116,8 @@ def _counts(
     "Tweets and errors of the slices of one cut, in the order of their names."
     counts = pd.Series(wrong).groupby(np.asarray(names, dtype=object)).agg(["size", "sum"])
     counts = counts[counts["size"] >= fewest].rename_axis("slice").reset_index()
-    return counts.rename(columns={"size": "tweets", "sum": "errors"}).assign(cut=cut)[["cut", "slice", "tweets", "errors"]]
+    return counts.rename(columns={"size": "tweets", "sum": "errors"}).assign(cut=cut)[
+        ["cut", "slice", "tweets", "errors"]]
 
 # %% ../nbs/34_errors.ipynb #6fa83388
 def _in_order(
@@ -110,7 +125,8 @@ def _in_order(
 ) -> pd.DataFrame:
     "Bands in the order of their values, keywords from the highest error rate down, everything else as it stands."
     bands = {name: rank for rank, name in enumerate((*WORD_BANDS, *COVER_BANDS))}
-    rank = found["slice"].map(bands).fillna(0).where(found["cut"] != "keyword", -found["errors"] / found["tweets"])
+    rank = found["slice"].map(bands).fillna(0).where(found["cut"] != "keyword",
+                                                     -found["errors"] / found["tweets"])
     order = np.lexsort((rank, pd.factorize(found["cut"])[0]))
     return found.iloc[order].reset_index(drop=True)
 
@@ -121,17 +137,23 @@ def sliced(
     frame: pd.DataFrame, # id, keyword, text, target (true labels): the rows that were judged
     predictions: pd.DataFrame, # id, label (predicted), in any order
     train: pd.DataFrame, # text, target: the rows that were trained on
-    cover=None, # share of each row's words that have a vector (n,), in the order of `frame`; None: not cut by it
+    # share of each row's words that have a vector (n,), in the order of `frame`; None: not cut by
+    # it
+    cover=None,
 ) -> pd.DataFrame: # cut, slice, tweets, errors, error_rate, low, high (95 % interval); the first row is all tweets
     "Error rate by slice; raises `UserError` when a row has no prediction."
     label = frame["id"].map(predictions.set_index("id")["label"])
-    if label.isna().any(): raise UserError(f"There is no prediction for {int(label.isna().sum())} of the {len(frame)} tweets; take predictions of the same split.")
+    if label.isna().any():
+        raise UserError(f"There is no prediction for {int(label.isna().sum())} of the {len(frame)} "
+                        f"tweets; take predictions of the same split.")
     wrong = (label != frame["target"]).to_numpy()
-    cuts = {"all": ["all tweets"] * len(frame), **_by_signs(frame["text"]), "words": banded(frame["text"].str.split().str.len(), WORD_BANDS)}
+    cuts = {"all": ["all tweets"] * len(frame), **_by_signs(frame["text"]),
+            "words": banded(frame["text"].str.split().str.len(), WORD_BANDS)}
     if cover is not None: cuts["words with a vector"] = banded(cover, COVER_BANDS)
     cuts |= {"copies": _by_twins(frame, train), "keyword": _by_keyword(frame, wrong)}
     fewest = {"all": 1, "keyword": KEYWORD_TWEETS}
-    found = _in_order(pd.concat([_counts(cut, names, wrong, fewest.get(cut, FEWEST)) for cut, names in cuts.items()], ignore_index=True))
+    found = _in_order(pd.concat([_counts(cut, names, wrong, fewest.get(cut, FEWEST))
+                                 for cut, names in cuts.items()], ignore_index=True))
     low, high = wilson(found["errors"], found["tweets"])
     return found.assign(error_rate=found["errors"] / found["tweets"], low=low, high=high)
 
@@ -154,14 +176,20 @@ def plot_slices(
     kept, overall = _compared(slices), slices.iloc[0]
     place = -(np.arange(len(kept)) + 0.6 * pd.factorize(kept["cut"])[0]) # a gap between cuts
     drawn = figure(title, 8, 1.3 + 0.27 * (1 - min(place, default=0)))
-    axes = _plain(drawn.add_subplot(), "Error rate (share of the slice's tweets that is labelled wrongly)", "")
-    axes.axvline(overall["error_rate"], color=PALETTE["grey"], linestyle="--", label=f"all {overall['tweets']:,} tweets: {overall['error_rate']:.3f}")
-    for apart, colour, words in ((False, PALETTE["not a disaster"], "interval holds the rate of all tweets"), (True, PALETTE["disaster"], "interval lies beside it")):
+    axes = _plain(drawn.add_subplot(),
+                  "Error rate (share of the slice's tweets that is labelled wrongly)", "")
+    axes.axvline(overall["error_rate"], color=PALETTE["grey"], linestyle="--",
+                 label=f"all {overall['tweets']:,} tweets: {overall['error_rate']:.3f}")
+    for apart, colour, words in ((False, PALETTE["not a disaster"],
+                                  "interval holds the rate of all tweets"),
+                                 (True, PALETTE["disaster"], "interval lies beside it")):
         at = (kept["apart"] == apart).to_numpy()
         if not at.any(): continue
         axes.hlines(place[at], kept["low"][at], kept["high"][at], color=colour, linewidth=1.5)
-        axes.plot(kept["error_rate"][at], place[at], linestyle="none", marker="o", color=colour, markerfacecolor=colour if apart else "white", label=words)
-    axes.set_yticks(place, [f"{f'keyword {row.slice}' if row.cut == 'keyword' else row.slice}  ({row.tweets:,})" for row in kept.itertuples()])
+        axes.plot(kept["error_rate"][at], place[at], linestyle="none", marker="o", color=colour,
+                  markerfacecolor=colour if apart else "white", label=words)
+    axes.set_yticks(place, [f"{f'keyword {row.slice}' if row.cut == 'keyword' else row.slice}  "
+                            f"({row.tweets:,})" for row in kept.itertuples()])
     axes.set_xlim(left=0); axes.tick_params(axis="y", length=0); axes.grid(axis="y", visible=False)
     drawn.legend(loc="outside lower center", ncols=3, frameon=False)
     return drawn
@@ -171,10 +199,14 @@ def slice_words(
     slices: pd.DataFrame, # what `sliced` gave
 ) -> str: # for the alternative text of the plot
     "What stands out, in a sentence."
-    apart = _compared(slices).query("apart and cut != 'keyword'").sort_values("error_rate", ascending=False, kind="stable")
-    told = [f"{row.slice} {row.error_rate:.3f} ({row.low:.3f} to {row.high:.3f}, {row.tweets:,} tweets)" for row in apart.itertuples()]
-    return f"Of all tweets {slices['error_rate'].iloc[0]:.3f} are labelled wrongly. " + (
-        f"Apart from that stand: {'; '.join(told)}." if told else "No slice stands apart from that by its 95 % interval.")
+    apart = _compared(slices).query("apart and cut != 'keyword'").sort_values("error_rate",
+                                                                              ascending=False,
+                                                                              kind="stable")
+    told = [f"{row.slice} {row.error_rate:.3f} ({row.low:.3f} to {row.high:.3f}, {row.tweets:,} "
+            f"tweets)" for row in apart.itertuples()]
+    return (f"Of all tweets {slices['error_rate'].iloc[0]:.3f} are labelled wrongly. "
+            + (f"Apart from that stand: {'; '.join(told)}." if told
+               else "No slice stands apart from that by its 95 % interval."))
 
 # %% ../nbs/34_errors.ipynb #8c22a965
 MOST_WORDS = 60 # words of a tweet that are left out one by one
@@ -184,22 +216,28 @@ def _variants(
 ) -> list[str]: # the whole tweet, then the tweet without each of its first words
     "The texts to ask the model about; white space between words becomes one space in all of them."
     words = text.split()
-    return [" ".join(words), *(" ".join(words[:i] + words[i + 1:]) for i in range(min(len(words), MOST_WORDS)))]
+    return [" ".join(words), *(" ".join(words[:i] + words[i + 1:])
+                               for i in range(min(len(words), MOST_WORDS)))]
 
 # %% ../nbs/34_errors.ipynb #5f928191
 def occlusion(
-    predict_rows: Callable[[pd.DataFrame], np.ndarray], # rows like those below with other texts -> probabilities of class 1
+    # rows like those below with other texts -> probabilities of class 1
+    predict_rows: Callable[[pd.DataFrame], np.ndarray],
     rows: pd.DataFrame, # text, and whatever else the run reads, such as keyword
 ) -> list[list[tuple[str, float]]]: # for each row its words in order, each with its effect (difference of probabilities)
     "What leaving out each word does to the probability; raises `UserError` when the answers do not fit the rows."
     variants = [_variants(text) for text in rows["text"]]
     sizes = [len(group) for group in variants]
     if not sizes: return []
-    asked = rows.iloc[np.repeat(np.arange(len(rows)), sizes)].assign(text=sum(variants, [])).reset_index(drop=True)
+    asked = rows.iloc[np.repeat(np.arange(len(rows)), sizes)].assign(
+        text=sum(variants, [])).reset_index(drop=True)
     answers = np.asarray(predict_rows(asked), dtype="float64")
-    if answers.shape != (len(asked),): raise UserError(f"One probability is needed for each of {len(asked)} texts, not {answers.shape}.")
+    if answers.shape != (len(asked),):
+        raise UserError(f"One probability is needed for each of {len(asked)} texts, not "
+                        f"{answers.shape}.")
     each = np.split(answers, np.cumsum(sizes)[:-1])
-    return [[(word, float(p[0] - without)) for word, without in zip(group[0].split(), p[1:])] for group, p in zip(variants, each)]
+    return [[(word, float(p[0] - without)) for word, without in zip(group[0].split(), p[1:])]
+            for group, p in zip(variants, each)]
 
 # %% ../nbs/34_errors.ipynb #e98dc2b2
 STEPS = (0.02, 0.08, 0.2) # absolute effect from which a word is coloured, weakly, more, strongly
@@ -215,7 +253,8 @@ def contrast(
     "Contrast of two colours (source: WCAG 2.2, relative luminance)."
     def luminance(colour: str) -> float:
         parts = np.array([int(colour[i:i + 2], 16) for i in (1, 3, 5)]) / 255
-        return float(np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [0.2126, 0.7152, 0.0722])
+        return float(np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+                     @ [0.2126, 0.7152, 0.0722])
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -223,14 +262,19 @@ def contrast(
 def _style() -> str: # CSS
     "Classes for the coloured words; a dark page is recognised by the reader's setting."
     def rules(scheme: str) -> str:
-        return "".join(f".word-{way}-{k}{{background:{ground};color:{text}}}" for way, schemes in SHADES.items()
+        return "".join(f".word-{way}-{k}{{background:{ground};color:{text}}}"
+                       for way, schemes in SHADES.items()
                        for k, (ground, text) in enumerate(schemes[scheme], start=1))
-    lines = "".join(f'[class^="word-{way}"]{{padding:.05em .2em;border-radius:.2em;text-decoration:underline {line} .09em;text-underline-offset:.2em}}'
-                    for way, line in (("for", "solid"), ("against", "dotted")))
-    return f"{lines}{rules('light')}@media (prefers-color-scheme:dark){{{rules('dark')}}}.words{{max-width:46rem}}.words p{{margin:.2rem 0;overflow-wrap:anywhere}}.words li{{margin:0 0 1.1rem}}"
+    lines = "".join(
+        f'[class^="word-{way}"]{{padding:.05em .2em;border-radius:.2em;text-decoration:underline {line} .09em;text-underline-offset:.2em}}'
+        for way, line in (("for", "solid"), ("against", "dotted")))
+    return (f"{lines}{rules('light')}@media "
+            f"(prefers-color-scheme:dark){{{rules('dark')}}}.words{{max-width:46rem}}.words "
+            f"p{{margin:.2rem 0;overflow-wrap:anywhere}}.words li{{margin:0 0 1.1rem}}")
 
 # %% ../nbs/34_errors.ipynb #a9811933
-_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]") # control characters and halves of characters
+# control characters and halves of characters
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 LONGEST_WORD = 60 # characters shown
 
 def _safe(
@@ -249,7 +293,8 @@ def _word_html(
     step = sum(abs(effect) >= least for least in STEPS)
     if not step: return _safe(word)
     way = "for" if effect > 0 else "against"
-    return f'<span class="word-{way}-{step}" title="{effect:+.2f}, speaks {way} a disaster">{_safe(word)}</span>'
+    return (f'<span class="word-{way}-{step}" title="{effect:+.2f}, speaks {way} a '
+            f'disaster">{_safe(word)}</span>')
 
 # %% ../nbs/34_errors.ipynb #1a74f90a
 def strongest(
@@ -266,9 +311,11 @@ def _strongest_html(
     effects: list[tuple[str, float]], # words of one tweet and their effects
 ) -> str: # HTML
     "The strongest words with their numbers, for a reader who sees no colours."
-    parts = [f"{name} a disaster: " + ", ".join(f"{_safe(word)}\N{NO-BREAK SPACE}{effect:+.2f}" for word, effect in words)
+    parts = [f"{name} a disaster: " + ", ".join(f"{_safe(word)}\N{NO-BREAK SPACE}{effect:+.2f}"
+                                                for word, effect in words)
              for name, words in zip(("For", "Against"), strongest(effects)) if words]
-    return ". ".join(parts) + "." if parts else f"No single word moves the probability by {STEPS[0]} or more."
+    return (". ".join(parts) + "." if parts
+            else f"No single word moves the probability by {STEPS[0]} or more.")
 
 # %% ../nbs/34_errors.ipynb #bd59d801
 def _tweet_html(
@@ -278,20 +325,31 @@ def _tweet_html(
     "One tweet: what it is and what the run said, the tweet itself, its strongest words."
     outcome = {pair: name for name, pair in OUTCOMES.items()}[int(row["target"]), int(row["label"])]
     untried = len(row["text"].split()) - len(effects)
-    tweet = " ".join(_word_html(word, effect) for word, effect in effects) or "(a tweet without words)"
+    tweet = (" ".join(_word_html(word, effect) for word, effect in effects)
+             or "(a tweet without words)")
     more = f" <em>… and {untried:,} more words, not tried</em>" if untried else ""
-    return (f"<li><p><strong>{outcome.capitalize()}</strong>: labelled {CLASSES[int(row['target'])]}, probability of a disaster {row['probability']:.2f}</p>"
+    return (f"<li><p><strong>{outcome.capitalize()}</strong>: labelled "
+            f"{CLASSES[int(row['target'])]}, probability of a disaster {row['probability']:.2f}</p>"
             f'<p dir="auto">{tweet}{more}</p><p><small>{_strongest_html(effects)}</small></p></li>')
 
 # %% ../nbs/34_errors.ipynb #a2ea2802
 def importance_html(
-    rows: pd.DataFrame, # text, probability, label (predicted), target (true), such as `evaluation.outcome_samples` gives
+    # text, probability, label (predicted), target (true), such as `evaluation.outcome_samples`
+    # gives
+    rows: pd.DataFrame,
     effects: list[list[tuple[str, float]]], # what `occlusion` gave for the texts of these rows
 ) -> "HTML": # to stand at the end of a notebook cell
     "Tweets with their words coloured by effect; raises `UserError` when rows and effects differ in number."
     from IPython.display import HTML
-    if len(rows) != len(effects): raise UserError(f"Effects are needed for each of {len(rows)} tweets, not for {len(effects)}.")
-    legend = (f"{_word_html('speaks for a disaster', STEPS[-1])} {_word_html('speaks against', -STEPS[-1])} "
-              f"Leaving the word out moves the probability by at least {STEPS[0]}, {STEPS[1]} or {STEPS[2]}; the stronger the colour, the more.")
-    tweets = "".join(_tweet_html(row, words) for row, words in zip(rows.to_dict("records"), effects))
-    return HTML(f'<style>{_style()}</style><div class="words"><p>{legend}</p><ol>{tweets}</ol></div>')
+    if len(rows) != len(effects):
+        raise UserError(f"Effects are needed for each of {len(rows)} tweets, not for "
+                        f"{len(effects)}.")
+    legend = (f"{_word_html('speaks for a disaster', STEPS[-1])} "
+              f"{_word_html('speaks against', -STEPS[-1])} " f"Leaving the word out moves the "
+                                                             f"probability by at least {STEPS[0]}, "
+                                                             f"{STEPS[1]} or {STEPS[2]}; the "
+                                                             f"stronger the colour, the more.")
+    tweets = "".join(_tweet_html(row, words)
+                     for row, words in zip(rows.to_dict("records"), effects))
+    return HTML(f'<style>{_style()}</style><div '
+                f'class="words"><p>{legend}</p><ol>{tweets}</ol></div>')

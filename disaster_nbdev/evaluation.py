@@ -35,11 +35,13 @@ def _checked(labels, probabilities) -> tuple[np.ndarray, np.ndarray]: # int (n,)
     "Both as arrays; raises `UserError` when they cannot be judged."
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, dtype="float64")
     if labels.ndim != 1 or labels.shape != probabilities.shape:
-        raise UserError(f"One label and one probability are needed for each tweet, not {labels.shape} and {probabilities.shape}.")
+        raise UserError(f"One label and one probability are needed for each tweet, not "
+                        f"{labels.shape} and {probabilities.shape}.")
     if not len(labels): raise UserError("There are no tweets to judge.")
     if not np.isin(labels, (0, 1)).all(): raise UserError("True labels must be 0 or 1.")
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise UserError("Probabilities must lie between 0 and 1; one of them does not, or is not a number.")
+        raise UserError("Probabilities must lie between 0 and 1; one of them does not, or is not a "
+                        "number.")
     return labels.astype("int64"), probabilities
 
 # %% ../nbs/30_evaluation.ipynb #89b26c93
@@ -54,15 +56,19 @@ def _decisions(labels, labelled, weights) -> dict[str, np.ndarray]: # figure -> 
     hit = weights @ (labels * labelled)
     quiet = total - real - called + hit # true negatives
     one = _ratio(hit, called), _ratio(hit, real), _ratio(2 * hit, called + real)
-    zero = _ratio(quiet, total - called), _ratio(quiet, total - real), _ratio(2 * quiet, 2 * total - called - real)
+    zero = _ratio(quiet, total - called), _ratio(quiet, total - real), _ratio(2 * quiet,
+                                                                              2 * total - called
+                                                                              - real)
     figures = {"accuracy": (hit + quiet) / total}
-    for name, a, b in zip(("precision", "recall", "f1"), one, zero): figures |= {name: a, f"macro_{name}": (a + b) / 2}
+    for name, a, b in zip(("precision", "recall", "f1"), one, zero):
+        figures |= {name: a, f"macro_{name}": (a + b) / 2}
     return figures
 
 # %% ../nbs/30_evaluation.ipynb #d5536d7f
 def _ranking(labels, probabilities, weights) -> dict[str, np.ndarray]: # figure -> (resamples,)
     "Area under the ROC curve and average precision, exact under ties; `nan` where a class is absent."
-    _, group, size = np.unique(-probabilities, return_inverse=True, return_counts=True) # from the highest probability down
+    # from the highest probability down
+    _, group, size = np.unique(-probabilities, return_inverse=True, return_counts=True)
     order, first = np.argsort(group), np.cumsum(size) - size
     hits = np.add.reduceat((weights * labels)[:, order], first, axis=1)
     misses = np.add.reduceat((weights * (1 - labels))[:, order], first, axis=1)
@@ -99,8 +105,9 @@ def _distances(labels, probabilities, weights) -> dict[str, np.ndarray]: # figur
             "calibration_error": _calibration(labels, probabilities, weights)}
 
 # %% ../nbs/30_evaluation.ipynb #c7a9802d
+# the order in records and tables
 METRICS = ("accuracy", "precision", "recall", "f1", "macro_precision", "macro_recall", "macro_f1",
-           "log_loss", "brier", "roc_auc", "average_precision", "calibration_error") # the order in records and tables
+           "log_loss", "brier", "roc_auc", "average_precision", "calibration_error")
 
 # %% ../nbs/30_evaluation.ipynb #3a9c7d3e
 def weighted(
@@ -112,7 +119,8 @@ def weighted(
     "All figures for each row of weights."
     weights = np.asarray(weights, dtype="float64")
     figures = {**_decisions(labels, predicted(probabilities, threshold), weights),
-               **_distances(labels, probabilities, weights), **_ranking(labels, probabilities, weights)}
+               **_distances(labels, probabilities, weights),
+               **_ranking(labels, probabilities, weights)}
     return {name: figures[name] for name in METRICS}
 
 # %% ../nbs/30_evaluation.ipynb #7afd4e97
@@ -154,7 +162,8 @@ def intervals(
     "95 % bootstrap interval of every figure; raises `UserError` as `metrics` does."
     labels, probabilities = _checked(labels, probabilities)
     if resamples < 1: raise UserError(f"resamples must be at least 1, not {resamples}.")
-    parts = [weighted(labels, probabilities, block, threshold) for block in _resampled(len(labels), resamples, seed)]
+    parts = [weighted(labels, probabilities, block, threshold)
+             for block in _resampled(len(labels), resamples, seed)]
     whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {name: [float(edge) for edge in _middle(values)] for name, values in whole.items()}
 
@@ -168,15 +177,19 @@ def classification_table(
     "Precision, recall and F1 by class and averaged, and the accuracy, which stands in the column f1 as in scikit-learn."
     from sklearn.metrics import classification_report
     labels, _ = _checked(labels, predicted)
-    rows = classification_report(labels, predicted, labels=[0, 1], target_names=CLASSES, output_dict=True, zero_division=0)
+    rows = classification_report(labels, predicted, labels=[0, 1], target_names=CLASSES,
+                                 output_dict=True, zero_division=0)
     rows["accuracy"] = {"f1-score": rows["accuracy"], "support": len(labels)}
     table = pd.DataFrame(rows).T.rename(columns={"f1-score": "f1"}).rename_axis("class")
     order = [*CLASSES, "macro avg", "weighted avg", "accuracy"]
-    table = table.loc[order].rename({"macro avg": "macro average", "weighted avg": "weighted average"}).reset_index()
+    table = table.loc[order].rename({"macro avg": "macro average",
+                                     "weighted avg": "weighted average"}).reset_index()
     return table.astype({"support": int})[["class", "precision", "recall", "f1", "support"]]
 
 # %% ../nbs/30_evaluation.ipynb #a92ef73c
-OUTCOMES = {"true positive": (1, 1), "false positive": (0, 1), "true negative": (0, 0), "false negative": (1, 0)} # target, label
+# target, label
+OUTCOMES = {"true positive": (1, 1), "false positive": (0, 1), "true negative": (0, 0),
+            "false negative": (1, 0)}
 
 def outcome_samples(
     frame: pd.DataFrame, # id, text, target (true), probability, label (predicted)
@@ -185,7 +198,9 @@ def outcome_samples(
 ) -> pd.DataFrame: # the columns of `frame` and `outcome`
     "Some tweets of each outcome; raises `UserError` when a column is missing."
     missing = {"id", "text", "target", "probability", "label"} - set(frame)
-    if missing: raise UserError(f"Samples need the column {', '.join(sorted(missing))}, which these predictions lack.")
+    if missing:
+        raise UserError(f"Samples need the column {', '.join(sorted(missing))}, which these "
+                        f"predictions lack.")
     ordered, parts = frame.sort_values("id"), []
     for outcome, (target, label) in OUTCOMES.items():
         rows = ordered[(ordered["target"] == target) & (ordered["label"] == label)]
@@ -200,7 +215,8 @@ def mcnemar(
 ) -> dict: # a_only, b_only (tweets that only that run has right), p_value (two-sided)
     "McNemar's test in its exact binomial form (source: McNemar, Psychometrika 12, 1947; `scipy.stats.binomtest`)."
     from scipy.stats import binomtest
-    right_a, right_b = np.asarray(label_a) == np.asarray(target), np.asarray(label_b) == np.asarray(target)
+    right_a, right_b = np.asarray(label_a) == np.asarray(target), np.asarray(label_b) == np.asarray(
+        target)
     a_only, b_only = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
     p_value = float(binomtest(a_only, a_only + b_only).pvalue) if a_only + b_only else 1.0
     return {"a_only": a_only, "b_only": b_only, "p_value": p_value}
@@ -213,7 +229,8 @@ def holm(
     p_values = np.asarray(p_values, dtype="float64")
     order = np.argsort(p_values, kind="stable")
     adjusted = np.empty_like(p_values)
-    adjusted[order] = np.maximum.accumulate(np.minimum(1, p_values[order] * np.arange(len(p_values), 0, -1)))
+    adjusted[order] = np.maximum.accumulate(
+        np.minimum(1, p_values[order] * np.arange(len(p_values), 0, -1)))
     return adjusted
 
 # %% ../nbs/30_evaluation.ipynb #fd37175f
@@ -235,24 +252,30 @@ def _aligned(
     frames = {run: frame.sort_values("id") for run, frame in predictions.items()}
     first, *others = frames
     for run in others:
-        if not np.array_equal(frames[run][["id", "target"]].to_numpy(), frames[first][["id", "target"]].to_numpy()):
-            raise UserError(f"The runs {first} and {run} were judged on different rows; compare runs with the same data and split.")
-    return frames[first]["target"].to_numpy(), {run: frame["label"].to_numpy() for run, frame in frames.items()}
+        if not np.array_equal(frames[run][["id", "target"]].to_numpy(),
+                              frames[first][["id", "target"]].to_numpy()):
+            raise UserError(f"The runs {first} and {run} were judged on different rows; compare "
+                            f"runs with the same data and split.")
+    return frames[first]["target"].to_numpy(), {run: frame["label"].to_numpy()
+                                                for run, frame in frames.items()}
 
 # %% ../nbs/30_evaluation.ipynb #b6535aa3
 def pairwise(
-    predictions: dict[str, pd.DataFrame], # run -> id, label (predicted), target (true), in any order
+    # run -> id, label (predicted), target (true), in any order
+    predictions: dict[str, pd.DataFrame],
 ) -> pd.DataFrame: # a row for each pair: a, b, n, difference, low, high, a_only, b_only, p_value, p_adjusted
     "Compare all pairs of runs, `difference` being a's accuracy less b's; raises `UserError` for different rows."
-    names = ["a", "b", "n", "difference", "low", "high", "a_only", "b_only", "p_value", "p_adjusted"]
+    names = ["a", "b", "n", "difference", "low", "high", "a_only", "b_only", "p_value",
+             "p_adjusted"]
     if len(predictions) < 2: return pd.DataFrame(columns=names)
     target, labels = _aligned(predictions)
     rows = []
     for a, b in combinations(predictions, 2):
         test = mcnemar(target, labels[a], labels[b])
         low, high = paired_interval(test["a_only"], test["b_only"], len(target))
-        rows.append({"a": a, "b": b, "n": len(target), "difference": (test["a_only"] - test["b_only"]) / len(target),
-                     "low": low, "high": high, **test})
+        rows.append({"a": a, "b": b, "n": len(target),
+                     "difference": (test["a_only"] - test["b_only"]) / len(target), "low": low,
+                     "high": high, **test})
     return pd.DataFrame(rows).assign(p_adjusted=lambda table: holm(table["p_value"]))[names]
 
 # %% ../nbs/30_evaluation.ipynb #8470241b
@@ -292,11 +315,13 @@ def plot_confusion(
     shares = _ratio(counts, counts.sum(1, keepdims=True))
     drawn = figure(title, 5.2, 3.6)
     axes = _plain(drawn.add_subplot(), "Predicted label", "True label")
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.7, aspect="auto") # pale enough for black figures on it
+    # pale enough for black figures on it
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.7, aspect="auto")
     axes.grid(False); axes.spines[:].set_visible(False); axes.tick_params(length=0)
     axes.set_xticks((0, 1), CLASSES); axes.set_yticks((0, 1), CLASSES, rotation=90, va="center")
     for (t, p), count in np.ndenumerate(counts):
-        axes.text(p, t, f"{count:,} tweets\n{shares[t, p]:.1%} of this true class", ha="center", va="center")
+        axes.text(p, t, f"{count:,} tweets\n{shares[t, p]:.1%} of this true class", ha="center",
+                  va="center")
     return drawn
 
 # %% ../nbs/30_evaluation.ipynb #29e8a34b
@@ -313,13 +338,17 @@ def plot_history(
 ) -> "Figure":
     "Accuracy and loss over the epochs, training and validation, the best epoch marked."
     drawn, best = figure(title, 8, 3.6), best_epoch(history)
-    for axes, name, unit in zip(drawn.subplots(1, 2), ("accuracy", "loss"), ("fraction of tweets", "cross-entropy, nats")):
+    for axes, name, unit in zip(drawn.subplots(1, 2), ("accuracy", "loss"),
+                                ("fraction of tweets", "cross-entropy, nats")):
         _plain(axes, "Epoch", f"{name.capitalize()} ({unit})")
         axes.axvline(best, color=PALETTE["grey"], linestyle=":", label=f"best epoch: {best}")
-        for column, label, colour in ((name, "training", "not a disaster"), (f"val_{name}", "validation", "disaster")):
-            axes.plot(history["epoch"], history[column], color=PALETTE[colour], label=label, marker="o", markersize=3)
+        for column, label, colour in ((name, "training", "not a disaster"),
+                                      (f"val_{name}", "validation", "disaster")):
+            axes.plot(history["epoch"], history[column], color=PALETTE[colour], label=label,
+                      marker="o", markersize=3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    drawn.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                 frameon=False)
     return drawn
 
 # %% ../nbs/30_evaluation.ipynb #874db5fa
@@ -328,17 +357,19 @@ def _calibration_table(labels, probabilities) -> pd.DataFrame: # mean (probabili
     from scipy.stats import binomtest
     labels, probabilities = _checked(labels, probabilities)
     rows = []
-    for _, part in pd.DataFrame({"label": labels, "probability": probabilities}).groupby(bins(probabilities)):
+    for _, part in pd.DataFrame({"label": labels, "probability": probabilities}).groupby(
+        bins(probabilities)):
         low, high = binomtest(int(part["label"].sum()), len(part)).proportion_ci(method="wilson")
         rows.append((part["probability"].mean(), part["label"].mean(), low, high, len(part)))
     return pd.DataFrame(rows, columns=["mean", "share", "low", "high", "tweets"])
 
 # %% ../nbs/30_evaluation.ipynb #9279c90b
+# kind -> colour, marker, words in the legend
 KINDS = {"ours": (PALETTE["not a disaster"], "o", "networks of this project"),
          "crossfit": (PALETTE["green"], "^", "runs in folds"),
          "blend": (PALETTE["pink"], "P", "blends"),
          "baseline": (PALETTE["disaster"], "s", "baselines"),
-         "study": (PALETTE["grey"], "D", "published by the study")} # kind -> colour, marker, words in the legend
+         "study": (PALETTE["grey"], "D", "published by the study")}
 
 # %% ../nbs/30_evaluation.ipynb #59ff0a3d
 def _points(axes: "Axes", table: pd.DataFrame, x: str, y: str) -> None:
@@ -346,7 +377,9 @@ def _points(axes: "Axes", table: pd.DataFrame, x: str, y: str) -> None:
     for kind, (colour, marker, words) in KINDS.items():
         part = table[table["kind"] == kind]
         inside = "white" if kind == "study" else colour
-        if len(part): axes.plot(part[x], part[y], linestyle="none", marker=marker, color=colour, markerfacecolor=inside, label=words)
+        if len(part):
+            axes.plot(part[x], part[y], linestyle="none", marker=marker, color=colour,
+                      markerfacecolor=inside, label=words)
 
 # %% ../nbs/30_evaluation.ipynb #9f025b95
 def plot_accuracy(
@@ -355,15 +388,18 @@ def plot_accuracy(
 ) -> "Figure":
     "A row for each run, the most accurate on top; a value of the study stands hollow in the row of its name."
     measured = table[table["kind"] != "study"]
-    best = pd.concat([measured, table[~table["run"].isin(measured["run"])]]).groupby("run")["accuracy"].max().sort_values()
+    best = pd.concat([measured, table[~table["run"].isin(measured["run"])]]).groupby("run")[
+        "accuracy"].max().sort_values()
     drawn = figure(title, 8, 1.5 + 0.3 * len(best))
     axes = _plain(drawn.add_subplot(), "Accuracy (fraction of tweets)", "")
     table = table.assign(row=table["run"].map({run: i for i, run in enumerate(best.index)}))
-    axes.hlines(table["row"], table["low"], table["high"], color=[KINDS[kind][0] for kind in table["kind"]], linewidth=1.2)
+    axes.hlines(table["row"], table["low"], table["high"],
+                color=[KINDS[kind][0] for kind in table["kind"]], linewidth=1.2)
     _points(axes, table, "accuracy", "row")
     axes.set_yticks(range(len(best)), best.index); axes.set_ylim(-0.6, len(best) - 0.4)
     for i, (run, value) in enumerate(best.items()): # the study printed two digits, and no more are shown of it
-        axes.text(1.01, i, f"{value:.3f}" if run in set(measured["run"]) else f"{value:.2f}", transform=axes.get_yaxis_transform(), va="center")
+        axes.text(1.01, i, f"{value:.3f}" if run in set(measured["run"]) else f"{value:.2f}",
+                  transform=axes.get_yaxis_transform(), va="center")
     drawn.legend(loc="outside lower center", ncols=3, frameon=False)
     return drawn
 
@@ -395,7 +431,8 @@ def _name_points(
     from matplotlib.transforms import Bbox
     FigureCanvasAgg(axes.figure).draw() # places and sizes are known only after drawing
     dots, frame = axes.transData.transform([(x, y) for x, y, _ in names]), axes.get_window_extent()
-    taken, to_data = [Bbox.from_bounds(x - 6, y - 6, 12, 12) for x, y in dots], axes.transData.inverted()
+    taken, to_data = [Bbox.from_bounds(x - 6, y - 6, 12, 12)
+                      for x, y in dots], axes.transData.inverted()
     for (x, y, name), dot in zip(names, dots):
         text = axes.text(x, y, name, va="bottom", fontsize=8)
         box = _free_place(tuple(dot), text.get_window_extent().size, taken, frame)
@@ -403,24 +440,30 @@ def _name_points(
         text.set_position(to_data.transform(box.min))
         near = np.clip(dot, box.min, box.max)
         if np.hypot(*(near - dot)) > 12:
-            axes.annotate("", (x, y), to_data.transform(near), arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0, "shrinkB": 3})
+            axes.annotate("", (x, y), to_data.transform(near),
+                          arrowprops={"arrowstyle": "-", "linewidth": 0.5, "shrinkA": 0,
+                                      "shrinkB": 3})
 
 # %% ../nbs/30_evaluation.ipynb #eb9da313
 def plot_accuracy_against_time(
-    table: pd.DataFrame, # run, kind, accuracy, low, high (fractions of 1), train_seconds (missing: left out)
+    # run, kind, accuracy, low, high (fractions of 1), train_seconds (missing: left out)
+    table: pd.DataFrame,
     title: str = "Accuracy against training time", # says which rows
 ) -> "Figure":
     "What each run reached and how long it took, on a logarithmic axis, with the interval of the best run."
     timed = table[table["train_seconds"] > 0].sort_values("accuracy", ascending=False)
     drawn = figure(title, 8, 4.8)
-    axes = _plain(drawn.add_subplot(), "Training time (seconds, logarithmic)", "Accuracy (fraction of tweets)")
+    axes = _plain(drawn.add_subplot(), "Training time (seconds, logarithmic)",
+                  "Accuracy (fraction of tweets)")
     axes.set_xscale("log"); axes.margins(0.12)
     _points(axes, timed, "train_seconds", "accuracy")
     for best in timed[timed["low"].notna()].head(1).itertuples():
-        axes.axhspan(best.low, best.high, color="#F2F2F2", zorder=0, label=f"95 % interval of {best.run}")
+        axes.axhspan(best.low, best.high, color="#F2F2F2", zorder=0,
+                     label=f"95 % interval of {best.run}")
     if len(timed):
         drawn.legend(loc="outside lower center", ncols=4, frameon=False)
-        _name_points(axes, list(timed[["train_seconds", "accuracy", "run"]].itertuples(index=False)))
+        _name_points(axes, list(timed[["train_seconds", "accuracy", "run"]].itertuples(
+            index=False)))
     return drawn
 
 # %% ../nbs/30_evaluation.ipynb #98aebab9
@@ -434,7 +477,8 @@ def spread(
     from sklearn.isotonic import isotonic_regression
     values, steps = np.asarray(values, dtype="float64"), gap * np.arange(len(values))
     order, placed = np.argsort(values, kind="stable"), np.empty(len(values))
-    placed[order] = isotonic_regression(values[order] - steps, y_min=low, y_max=max(low, high - steps[-1])) + steps
+    placed[order] = (isotonic_regression(values[order] - steps, y_min=low,
+                                         y_max=max(low, high - steps[-1])) + steps)
     return placed
 
 # %% ../nbs/30_evaluation.ipynb #e132fb2c
@@ -447,10 +491,14 @@ def _name_curves(
     "Write the name of each curve to the right of the axes, with a piece of its line and a thin line to its end."
     (low, high), margin = axes.get_ylim(), axes.get_yaxis_transform()
     curves = [(*line.get_xydata()[-1], line) for line in axes.lines]
-    for (x, y, line), place in zip(curves, spread([y for _, y, _ in curves], (high - low) * LINE / height, low, high)):
-        axes.plot([1.06, 1.11], [place, place], line.get_linestyle(), color=line.get_color(), transform=margin, clip_on=False)
-        axes.annotate("", (x, y), (1.06, place), textcoords=margin, arrowprops={"arrowstyle": "-", "color": line.get_color(),
-                      "linewidth": 0.6, "alpha": 0.7, "shrinkA": 0, "shrinkB": 2})
+    for (x, y, line), place in zip(curves,
+                                   spread([y for _, y, _ in curves], (high - low) * LINE / height,
+                                          low, high)):
+        axes.plot([1.06, 1.11], [place, place], line.get_linestyle(), color=line.get_color(),
+                  transform=margin, clip_on=False)
+        axes.annotate("", (x, y), (1.06, place), textcoords=margin,
+                      arrowprops={"arrowstyle": "-", "color": line.get_color(), "linewidth": 0.6,
+                                  "alpha": 0.7, "shrinkA": 0, "shrinkB": 2})
         axes.text(1.12, place, line.get_label(), transform=margin, va="center", fontsize=8)
     axes.set_ylim(low, high)
 
@@ -462,11 +510,13 @@ def plot_histories(
     "Validation loss and accuracy over the epochs of several runs, one below the other."
     height, colours = max(2.4, LINE * len(histories) + 0.3), list(PALETTE.values())
     drawn = figure(title, 8, 2 * height + 1.6)
-    for axes, name, unit in zip(drawn.subplots(2, 1), ("loss", "accuracy"), ("cross-entropy, nats", "fraction of tweets")):
+    for axes, name, unit in zip(drawn.subplots(2, 1), ("loss", "accuracy"),
+                                ("cross-entropy, nats", "fraction of tweets")):
         _plain(axes, "Epoch", f"Validation {name}\n({unit})")
         for i, (run, history) in enumerate(histories.items()):
             style = ("-", "--", ":")[i // len(colours) % 3]
-            axes.plot(history["epoch"], history[f"val_{name}"], style, marker=".", color=colours[i % len(colours)], label=run)
+            axes.plot(history["epoch"], history[f"val_{name}"], style, marker=".",
+                      color=colours[i % len(colours)], label=run)
         axes.xaxis.get_major_locator().set_params(integer=True)
         if histories: _name_curves(axes, height)
     return drawn
@@ -489,13 +539,17 @@ def plot_significance(
     if pairs.empty: raise UserError("At least two runs are needed to compare them.")
     runs = _standing(pairs)
     stand = int((pairs["p_adjusted"] < level).sum())
-    title = f"{stand} of {len(pairs)} differences in accuracy stand (orange: Holm's p below {level:g})"
+    title = (f"{stand} of {len(pairs)} differences in accuracy stand (orange: Holm's p below "
+             f"{level:g})")
     drawn = figure(title, max(7, 2.6 + 0.52 * len(runs)), 2.4 + 0.4 * len(runs))
-    axes = _plain(drawn.add_subplot(), "… is ahead of this run\n(percentage points; below, Holm's p)", "This run …")
+    axes = _plain(drawn.add_subplot(),
+                  "… is ahead of this run\n(percentage points; below, Holm's p)", "This run …")
     axes.set_xlim(-0.5, len(runs) - 1.5); axes.set_ylim(len(runs) - 0.5, 0.5)
-    axes.set_xticks(range(len(runs) - 1), runs[:-1], rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(range(len(runs) - 1), runs[:-1], rotation=45, ha="right",
+                    rotation_mode="anchor")
     axes.set_yticks(range(1, len(runs)), runs[1:])
-    for pair in pairs.itertuples(): _pair_cell(axes, runs.index(pair.a), runs.index(pair.b), pair, level)
+    for pair in pairs.itertuples():
+        _pair_cell(axes, runs.index(pair.a), runs.index(pair.b), pair, level)
     axes.grid(False); axes.spines[:].set_visible(False); axes.tick_params(length=0)
     return drawn
 
@@ -506,8 +560,10 @@ def _pair_cell(axes: "Axes", a: int, b: int, pair, level: float) -> None:
     row, column, ahead = (a, b, pair.difference) if a > b else (b, a, 0 - pair.difference)
     stands = pair.p_adjusted < level
     shown = f"{100 * ahead:+.1f}\n{'<.001' if pair.p_adjusted < 0.001 else f'{pair.p_adjusted:.3f}'.lstrip('0')}"
-    axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, color=PALETTE["orange"] if stands else "#F2F2F2", linewidth=0))
-    axes.text(column, row, shown, ha="center", va="center", fontsize=7.5, color="black" if stands else PALETTE["grey"])
+    axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96,
+                             color=PALETTE["orange"] if stands else "#F2F2F2", linewidth=0))
+    axes.text(column, row, shown, ha="center", va="center", fontsize=7.5,
+              color="black" if stands else PALETTE["grey"])
 
 # %% ../nbs/30_evaluation.ipynb #bfa337a4
 def metric_table(
@@ -516,9 +572,12 @@ def metric_table(
     "A row per metric and a column per split."
     def cell(part: dict, name: str) -> str:
         value, (low, high) = part[name], part["intervals"][name]
-        return "–" if value is None or value != value else f"{value:.3f} ({low:.3f}–{high:.3f})" if low is not None and low == low else f"{value:.3f}"
+        return ("–" if value is None or value != value else f"{value:.3f} ({low:.3f}–{high:.3f})"
+                if low is not None and low == low else f"{value:.3f}")
     names = [name for name in next(iter(judged.values())) if name != "intervals"]
-    return pd.DataFrame({"metric": [name.replace("_", " ") for name in names], **{split: [cell(part, name) for name in names] for split, part in judged.items()}})
+    return pd.DataFrame({"metric": [name.replace("_", " ") for name in names],
+                         **{split: [cell(part, name) for name in names]
+                            for split, part in judged.items()}})
 
 # %% ../nbs/30_evaluation.ipynb #4878d1e2
 def confusion_words(
@@ -528,8 +587,9 @@ def confusion_words(
     "The four counts of a confusion matrix as a sentence."
     pairs = list(zip(labels, predicted))
     count = lambda true, said: sum(1 for pair in pairs if pair == (true, said))
-    return (f"Of {count(1, 1) + count(1, 0):,} disasters {count(1, 1):,} were found and {count(1, 0):,} missed; "
-            f"of {count(0, 0) + count(0, 1):,} others {count(0, 0):,} were let pass and {count(0, 1):,} called a disaster.")
+    return (f"Of {count(1, 1) + count(1, 0):,} disasters {count(1, 1):,} were found and "
+            f"{count(1, 0):,} missed; " f"of {count(0, 0) + count(0, 1):,} others {count(0, 0):,} "
+                                        f"were let pass and {count(0, 1):,} called a disaster.")
 
 # %% ../nbs/30_evaluation.ipynb #b87fd4b5
 def verdict(
@@ -539,12 +599,21 @@ def verdict(
     judged, trained = run["metrics"]["validation"], run["metrics"]["train"]
     low, high = judged["intervals"]["accuracy"]
     ahead = 100 * (trained["accuracy"] - judged["accuracy"])
-    stopped = "the last one allowed, so more might have helped" if run["best_epoch"] == run["config"]["epochs"] else f"of {run['epochs_run']}"
-    chosen = f"The validation loss was lowest after epoch {run['best_epoch']}, {stopped}." if run["config"]["patience"] else f"All {run['epochs_run']} epochs were run and the last weights kept; no epoch was chosen on the validation tweets."
-    return (f"{chosen} On the validation tweets the accuracy is **{judged['accuracy']:.3f}**, and the bootstrap interval from "
-            f"{low:.3f} to {high:.3f} says how far another draw of tweets might have moved it. On the training tweets it is {abs(ahead):.1f} points {'higher' if ahead >= 0 else 'lower'}.\n\n"
-            f"Of the tweets that this run calls disasters, {judged['precision']:.0%} are; of the disasters it finds {judged['recall']:.0%}.\n\n"
-            "Open: this is one seed on one split. The comparison says which differences between runs stand.")
+    stopped = ("the last one allowed, so more might have helped"
+               if run["best_epoch"] == run["config"]["epochs"] else f"of {run['epochs_run']}")
+    chosen = (f"The validation loss was lowest after epoch {run['best_epoch']}, {stopped}."
+              if run["config"]["patience"] else f"All {run['epochs_run']} epochs were run and the "
+                                                f"last weights kept; no epoch was chosen on the "
+                                                f"validation tweets.")
+    return (f"{chosen} On the validation tweets the accuracy is **{judged['accuracy']:.3f}**, and "
+            f"the bootstrap interval from " f"{low:.3f} to {high:.3f} says how far another draw of "
+                                            f"tweets might have moved it. On the training tweets "
+                                            f"it is {abs(ahead):.1f} points "
+                                            f"{'higher' if ahead >= 0 else 'lower'}.\n\n"
+            f"Of the tweets that this run calls disasters, {judged['precision']:.0%} are; of the "
+            f"disasters it finds {judged['recall']:.0%}.\n\n" "Open: this is one seed on one "
+                                                              "split. The comparison says which "
+                                                              "differences between runs stand.")
 
 # %% ../nbs/30_evaluation.ipynb #8b0edf9e
 def side_by_side(

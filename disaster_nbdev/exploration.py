@@ -52,7 +52,8 @@ def overview(
         rows[f"{column} given"] = tuple(int(t[column].notna().sum()) for t in (train, test))
         rows[f"{column} missing"] = tuple(int(t[column].isna().sum()) for t in (train, test))
         rows[f"{column}, distinct"] = tuple(int(t[column].nunique()) for t in (train, test))
-    return pd.DataFrame([(what, *pair) for what, pair in rows.items()], columns=["what", "train", "test"], dtype=object)
+    return pd.DataFrame([(what, *pair) for what, pair in rows.items()],
+                        columns=["what", "train", "test"], dtype=object)
 
 # %% ../nbs/31_exploration.ipynb #941a36c7
 def tokens(
@@ -76,9 +77,12 @@ def token_figures(
     texts = list(texts)
     counts = Counter(token for text in texts for token in tokens(text))
     lengths = token_lengths(texts)
-    return _figures({"distinct tokens": len(counts), "tokens that occur once": sum(n == 1 for n in counts.values()),
-                     "tokens per tweet, mean": float(lengths.mean()), "tokens per tweet, median": float(np.median(lengths)),
-                     "tokens per tweet, most": int(lengths.max()), "tokens per tweet, fewest": int(lengths.min())})
+    return _figures({"distinct tokens": len(counts),
+                     "tokens that occur once": sum(n == 1 for n in counts.values()),
+                     "tokens per tweet, mean": float(lengths.mean()),
+                     "tokens per tweet, median": float(np.median(lengths)),
+                     "tokens per tweet, most": int(lengths.max()),
+                     "tokens per tweet, fewest": int(lengths.min())})
 
 # %% ../nbs/31_exploration.ipynb #9659a5e0
 def length_samples(
@@ -92,7 +96,9 @@ def length_samples(
     frame = frame.assign(tokens=token_lengths(frame.text))
     if fewer_than is not None: frame = frame[frame.tokens < fewer_than]
     if more_than is not None: frame = frame[frame.tokens > more_than]
-    return frame.sample(min(n, len(frame)), random_state=seed)[["id", "tokens", "target", "text"]].reset_index(drop=True)
+    return frame.sample(min(n, len(frame)),
+                        random_state=seed)[["id", "tokens", "target", "text"]].reset_index(
+                            drop=True)
 
 # %% ../nbs/31_exploration.ipynb #a92c0ac6
 def word_frequencies(
@@ -102,9 +108,12 @@ def word_frequencies(
     from sklearn.feature_extraction.text import CountVectorizer
     counter = CountVectorizer(stop_words="english")
     try: counts = np.asarray(counter.fit_transform(cleaned).sum(axis=0)).ravel()
-    except ValueError: raise UserError("The cleaned tweets hold no word but stop words. This page shows what the cleaning study leaves, which keeps only words of the letters a to z.") from None
+    except ValueError:
+        raise UserError("The cleaned tweets hold no word but stop words. This page shows what the cleaning study leaves, which keeps only words of the letters a to z.") from None
     order = np.argsort(-counts, kind="stable")
-    return pd.DataFrame({"rank": np.arange(1, len(order) + 1), "word": counter.get_feature_names_out()[order], "frequency": counts[order]})
+    return pd.DataFrame({"rank": np.arange(1, len(order) + 1),
+                         "word": counter.get_feature_names_out()[order],
+                         "frequency": counts[order]})
 
 # %% ../nbs/31_exploration.ipynb #814d2021
 def frequency_figures(
@@ -112,9 +121,11 @@ def frequency_figures(
 ) -> pd.DataFrame: # what, value
     "The size of the vocabulary, and where the words that occur once begin."
     once = frequencies[frequencies.frequency == 1]
-    return _figures({"vocabulary": len(frequencies), "words with frequency > 1": len(frequencies) - len(once),
+    return _figures({"vocabulary": len(frequencies),
+                     "words with frequency > 1": len(frequencies) - len(once),
                      "words with frequency = 1": len(once),
-                     "first rank with frequency 1": None if once.empty else int(once["rank"].iloc[0])})
+                     "first rank with frequency 1": None if once.empty
+                     else int(once["rank"].iloc[0])})
 
 # %% ../nbs/31_exploration.ipynb #7c0ed48f
 def part_figures(
@@ -126,12 +137,15 @@ def part_figures(
     parts = dict(zip(("training", "validation"), split(train, split_name)))
     cleaned = {name: clean(part.text, cleaning) for name, part in parts.items()}
     known = build_vocabulary(cleaned["training"]).ids
-    running = {name: [word for text in texts for word in words(text)] for name, texts in cleaned.items()}
-    return pd.DataFrame({
-        "part": list(parts), "tweets": [len(part) for part in parts.values()],
-        "label 1, share": [float(part.target.mean()) for part in parts.values()],
-        "longest cleaned tweet, words": [max(len(words(text)) for text in texts) for texts in cleaned.values()],
-        "words not in the vocabulary, share": [sum(w not in known for w in ws) / max(len(ws), 1) for ws in running.values()]})
+    running = {name: [word for text in texts for word in words(text)]
+               for name, texts in cleaned.items()}
+    return pd.DataFrame({"part": list(parts), "tweets": [len(part) for part in parts.values()],
+                         "label 1, share": [float(part.target.mean()) for part in parts.values()],
+                         "longest cleaned tweet, words": [max(len(words(text)) for text in texts)
+                                                          for texts in cleaned.values()],
+                         "words not in the vocabulary, share": [sum(w not in known for w in ws)
+                                                                / max(len(ws), 1)
+                                                                for ws in running.values()]})
 
 # %% ../nbs/31_exploration.ipynb #f0143636
 def vocabulary_figures(
@@ -141,7 +155,8 @@ def vocabulary_figures(
     cleaning: str = "study", # a key of `clean.CLEANINGS`
 ) -> pd.DataFrame: # what, value
     "The words of the training part, and how many of them the cut-off keeps."
-    vocabulary = build_vocabulary(clean(split(train, split_name)[0].text, cleaning), max(cut_off, 2), cleaning)
+    vocabulary = build_vocabulary(clean(split(train, split_name)[0].text, cleaning),
+                                  max(cut_off, 2), cleaning)
     kept = vocabulary.counts[:len(vocabulary.ids)]
     return _figures({"distinct words of the training part": len(vocabulary.words),
                      "rows of an embedding matrix (words and padding)": vocabulary.rows,
@@ -168,10 +183,13 @@ def traits(
     rows = []
     for name, (pattern, effect) in TRAITS.items():
         has = dataset.train.text.str.contains(pattern)
-        shares = [float(t.mean()) if len(t) else None for t in (dataset.train.target[has], dataset.train.target[~has])]
-        rows.append((name, int(has.sum()), int(dataset.test.text.str.contains(pattern).sum()), *shares, effect))
-    return pd.DataFrame(rows, dtype=object, columns=["trait", "train tweets", "test tweets", "label 1 with it",
-                                                     "label 1 without it", "the study's cleaning"])
+        shares = [float(t.mean()) if len(t) else None
+                  for t in (dataset.train.target[has], dataset.train.target[~has])]
+        rows.append((name, int(has.sum()), int(dataset.test.text.str.contains(pattern).sum()),
+                     *shares, effect))
+    return pd.DataFrame(rows, dtype=object,
+                        columns=["trait", "train tweets", "test tweets", "label 1 with it",
+                                 "label 1 without it", "the study's cleaning"])
 
 # %% ../nbs/31_exploration.ipynb #d3a8c546
 def before_after(
@@ -210,19 +228,26 @@ def keyword_shares(
     shares.columns = ["keyword", "tweets", "label 1, share"]
     shares["keyword"] = [unquote(keyword) for keyword in shares.keyword]
     shares = shares[shares.tweets >= at_least]
-    return shares.sort_values(["label 1, share", "tweets", "keyword"], ascending=[False, False, True]).reset_index(drop=True)
+    return shares.sort_values(["label 1, share", "tweets", "keyword"],
+                              ascending=[False, False, True]).reset_index(drop=True)
 
 # %% ../nbs/31_exploration.ipynb #8bc15ad7
 def _label_facts(train: pd.DataFrame) -> list[tuple[str, str, str]]: # what, value, what follows
     "What a modeller should know of labels and columns."
     share, keywords = train.target.mean(), keyword_shares(train)
-    span = "" if keywords.empty else (f"Among keywords with five tweets or more, the share of disasters runs from "
-                                      f"{keywords.iloc[-1, 2]:.0%} to {keywords.iloc[0, 2]:.0%}.")
-    return [("tweets that report a real disaster", f"{share:.1%}",
-             f"Always giving the more frequent label is right for {max(share, 1 - share):.1%} of them: the least a model must beat."),
-            ("keyword given", f"{train.keyword.notna().mean():.1%}", f"{span} The study did not use this column.".strip()),
+    span = ("" if keywords.empty else (f"Among keywords with five tweets or more, the share of "
+                                       f"disasters runs from "
+                                       f"{keywords.iloc[-1, 2]:.0%} to {keywords.iloc[0, 2]:.0%}."))
+    return [("tweets that report a real disaster", f"{share:.1%}", f"Always giving the more "
+                                                                   f"frequent label is right for "
+                                                                   f"{max(share, 1 - share):.1%} "
+                                                                   f"of them: the least a model "
+                                                                   f"must beat."),
+            ("keyword given", f"{train.keyword.notna().mean():.1%}",
+             f"{span} The study did not use this column.".strip()),
             ("location given", f"{train.location.notna().mean():.1%}",
-             f"Free text with {train.location.nunique():,} distinct values. The study did not use this column.")]
+             f"Free text with {train.location.nunique():,} distinct values. The study did not use "
+             f"this column.")]
 
 # %% ../nbs/31_exploration.ipynb #3f973eb1
 def _text_facts(train: pd.DataFrame, cleaned: list[str]) -> list[tuple[str, str, str]]: # what, value, what follows
@@ -230,15 +255,19 @@ def _text_facts(train: pd.DataFrame, cleaned: list[str]) -> list[tuple[str, str,
     lengths = [len(words(text)) for text in cleaned]
     frequencies, repeated = word_frequencies(cleaned), repeats(train).value
     address = train.text.str.contains(TRAITS["web address"][0])
-    with_it, without = (f"{t.mean():.0%}" if len(t) else "–" for t in (train.target[address], train.target[~address]))
-    return [("words in a cleaned tweet, median (most)", f"{np.median(lengths):.0f} ({max(lengths):,})",
+    with_it, without = (f"{t.mean():.0%}" if len(t) else "–"
+                        for t in (train.target[address], train.target[~address]))
+    return [("words in a cleaned tweet, median (most)",
+             f"{np.median(lengths):.0f} ({max(lengths):,})",
              f"Sequences of {max(lengths):,} words hold every training tweet whole."),
             ("words that occur only once", f"{(frequencies.frequency == 1).mean():.1%}",
-             "Nothing can be learnt about them here; vectors trained on other texts may know them."),
-            ("tweets with a web address", f"{address.mean():.1%}",
-             f"Share of disasters with one: {with_it}, without: {without}. The study's cleaning drops the address."),
+             "Nothing can be learnt about them here; vectors trained on other texts may know "
+             "them."), ("tweets with a web address", f"{address.mean():.1%}",
+                        f"Share of disasters with one: {with_it}, without: {without}. The study's "
+                        f"cleaning drops the address."),
             ("tweets that repeat another once cleaned", f"{repeated[2]:,}",
-             f"Twins on both sides of a random split flatter a model. Texts that occur with both labels: {repeated[3]:,}.")]
+             f"Twins on both sides of a random split flatter a model. Texts that occur with both "
+             f"labels: {repeated[3]:,}.")]
 
 # %% ../nbs/31_exploration.ipynb #0a6278dc
 def at_a_glance(
@@ -274,7 +303,8 @@ def plottable(
     "A short text for a figure: unknown characters as ?, no formula."
     from matplotlib.font_manager import findfont, get_font
     font = get_font(findfont("DejaVu Sans"))
-    known = "".join(c if c.isprintable() and font.get_char_index(ord(c)) else "?" for c in text[:longest])
+    known = "".join(c if c.isprintable() and font.get_char_index(ord(c)) else "?"
+                    for c in text[:longest])
     return known.replace("$", r"\$") + ("…" if len(text) > longest else "")
 
 # %% ../nbs/31_exploration.ipynb #5b4a49b8
@@ -298,7 +328,8 @@ def plot_missing(
     "The share of tweets without keyword and without location."
     figure, axes = _axes(2.4)
     for shift, name, colour in [(-0.2, "train", "#009E73"), (0.2, "test", "#CC79A7")]:
-        shares = [float(getattr(dataset, name)[column].isna().mean()) for column in ("keyword", "location")]
+        shares = [float(getattr(dataset, name)[column].isna().mean())
+                  for column in ("keyword", "location")]
         bars = axes.barh(np.arange(2) + shift, shares, height=0.36, color=colour, label=name)
         axes.bar_label(bars, [f"{share:.1%}" for share in shares], padding=4)
     axes.set(xlabel="share of the tweets", xlim=(0, 1.1), yticks=[0, 1], yticklabels=["keyword", "location"],
@@ -316,7 +347,8 @@ def _keyword_ends(
     "The most and the least disaster-like keywords, coloured by the side of the overall share on which they lie."
     shares = keyword_shares(train)
     ends = pd.concat([shares[:n], shares[n:][-n:]], ignore_index=True)
-    return ends.assign(colour=[COLOURS[int(share > train.target.mean())] for share in ends["label 1, share"]])
+    return ends.assign(colour=[COLOURS[int(share > train.target.mean())]
+                               for share in ends["label 1, share"]])
 
 # %% ../nbs/31_exploration.ipynb #f94d501e
 def plot_keywords(
@@ -328,13 +360,16 @@ def plot_keywords(
     shares = ends["label 1, share"]
     figure, axes = _axes(1.4 + 0.24 * len(ends))
     bars = axes.barh(ends.index, shares, color=ends.colour)
-    axes.bar_label(bars, [f"{share:.0%} of {k}" for share, k in zip(shares, ends.tweets)], padding=4,
-                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    axes.bar_label(bars, [f"{share:.0%} of {k}" for share, k in zip(shares, ends.tweets)],
+                   padding=4, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     axes.axvline(overall, color=GREY, linestyle="--", label=f"all tweets: {overall:.0%}")
     axes.set_yticks(ends.index, [plottable(keyword) for keyword in ends.keyword])
     axes.margins(y=0.02)
-    axes.set(xlim=(0, 1.15), xlabel="share of disasters among the tweets of a keyword", title="No keyword has five tweets" if ends.empty
-             else f"By keyword, the share of disasters runs from {shares.min():.0%} to {shares.max():.0%}")
+    axes.set(xlim=(0, 1.15), xlabel="share of disasters among the tweets of a keyword",
+             title="No keyword has five tweets" if ends.empty else f"By keyword, the share of "
+                                                                   f"disasters runs from "
+                                                                   f"{shares.min():.0%} to "
+                                                                   f"{shares.max():.0%}")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.invert_yaxis()
     axes.legend(frameon=False, loc="lower right")
@@ -351,10 +386,13 @@ def plot_lengths(
     for label, name in NAMES.items():
         own = lengths[train.target == label]
         medians[label] = np.median(own)
-        axes.hist(own, bins, weights=np.full(len(own), 1 / len(own)), color=COLOURS[label], alpha=0.3, label=name)
-        axes.hist(own, bins, weights=np.full(len(own), 1 / len(own)), color=COLOURS[label], histtype="step", linewidth=1.5)
+        axes.hist(own, bins, weights=np.full(len(own), 1 / len(own)), color=COLOURS[label],
+                  alpha=0.3, label=name)
+        axes.hist(own, bins, weights=np.full(len(own), 1 / len(own)), color=COLOURS[label],
+                  histtype="step", linewidth=1.5)
     axes.set(xlabel="length of a raw tweet (tokens)", ylabel="share of the label's tweets",
-             title=f"Median length: {medians[1]:.0f} tokens in disaster tweets, {medians[0]:.0f} in the others")
+             title=f"Median length: {medians[1]:.0f} tokens in disaster tweets, {medians[0]:.0f} "
+                   f"in the others")
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.legend(frameon=False, loc="upper right")
     return figure
@@ -368,9 +406,11 @@ def plot_frequencies(
     edges = 2.0 ** np.arange(np.log2(frequencies.frequency.max()) // 1 + 2)
     axes.hist(frequencies.frequency, edges, color=COLOURS[0], edgecolor="white")
     starts = edges[:-1].astype(int)
-    axes.set(xscale="log", yscale="log", ylim=(0.7, None), xlabel="occurrences of a word (log axis)", ylabel="words (log axis)",
+    axes.set(xscale="log", yscale="log", ylim=(0.7, None),
+             xlabel="occurrences of a word (log axis)", ylabel="words (log axis)",
              title=f"{(frequencies.frequency == 1).mean():.0%} of the words occur only once")
-    axes.set_xticks(np.sqrt(edges[:-1] * edges[1:]), ["1" if a == 1 else f"{a:,}–{2 * a - 1:,}" for a in starts], fontsize=8)
+    axes.set_xticks(np.sqrt(edges[:-1] * edges[1:]),
+                    ["1" if a == 1 else f"{a:,}–{2 * a - 1:,}" for a in starts], fontsize=8)
     axes.set_xticks([], minor=True)
     axes.yaxis.set_major_formatter("{x:,.0f}")
     return figure
@@ -383,8 +423,10 @@ def plot_ranks(
     figure, axes = _axes()
     cut = int((frequencies.frequency > 1).sum())
     axes.plot(frequencies["rank"], frequencies.frequency, color=COLOURS[0], linewidth=2)
-    axes.axvline(max(cut, 1), color=COLOURS[1], linestyle="--", label=f"cut-off at rank {cut:,}: beyond it, words occur once")
-    axes.set(xscale="log", yscale="log", xlabel="rank of a word (log axis)", ylabel="occurrences (log axis)",
+    axes.axvline(max(cut, 1), color=COLOURS[1], linestyle="--",
+                 label=f"cut-off at rank {cut:,}: beyond it, words occur once")
+    axes.set(xscale="log", yscale="log", xlabel="rank of a word (log axis)",
+             ylabel="occurrences (log axis)",
              title=f"{cut:,} of {len(frequencies):,} words occur more than once")
     for axis in (axes.xaxis, axes.yaxis): axis.set_major_formatter("{x:,.0f}")
     axes.legend(frameon=False, loc="lower left")
@@ -404,8 +446,8 @@ def word_leanings(
         if label: disasters.update(found)
     overall = disasters.total() / max(counts.total(), 1)
     rows = [(w, n, disasters[w] / n - overall) for w, n in counts.most_common()]
-    return pd.DataFrame([(w, n, COLOURS[1] if gap > 0.1 else COLOURS[0] if gap < -0.1 else GREY) for w, n, gap in rows],
-                        columns=["word", "occurrences", "colour"])
+    return pd.DataFrame([(w, n, COLOURS[1] if gap > 0.1 else COLOURS[0] if gap < -0.1 else GREY)
+                         for w, n, gap in rows], columns=["word", "occurrences", "colour"])
 
 # %% ../nbs/31_exploration.ipynb #de093216
 def _cloud(
@@ -415,11 +457,14 @@ def _cloud(
 ) -> np.ndarray: # uint8 (720, 1600, 3), an RGB picture
     "The words, laid out; raises `UserError` when there is none."
     from wordcloud import WordCloud
-    if leanings.empty: raise UserError("There is no word to draw: the cleaning study keeps only words of the letters a to z.")
+    if leanings.empty:
+        raise UserError("There is no word to draw: the cleaning study keeps only words of the "
+                        "letters a to z.")
     colours = dict(zip(leanings.word, leanings.colour))
-    cloud = WordCloud(width=800, height=360, scale=2, background_color="white", max_words=most, random_state=seed,
-                      color_func=lambda word, **_: colours[word])
-    return cloud.generate_from_frequencies(dict(zip(leanings.word[:most], leanings.occurrences[:most]))).to_array()
+    cloud = WordCloud(width=800, height=360, scale=2, background_color="white", max_words=most,
+                      random_state=seed, color_func=lambda word, **_: colours[word])
+    return cloud.generate_from_frequencies(
+        dict(zip(leanings.word[:most], leanings.occurrences[:most]))).to_array()
 
 # %% ../nbs/31_exploration.ipynb #90d7470b
 def plot_cloud(

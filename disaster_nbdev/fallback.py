@@ -24,7 +24,8 @@ from .training import loaded
 from .vocabulary import MAX_SEQ_LEN
 
 # %% ../nbs/28_fallback.ipynb #0ebd17cb
-LENGTH = MAX_SEQ_LEN # positions of a tweet that is computed alone; no tweet has more words, or word pieces
+# positions of a tweet that is computed alone; no tweet has more words, or word pieces
+LENGTH = MAX_SEQ_LEN
 
 def fixed(
     function: Callable, # of tensors
@@ -34,7 +35,8 @@ def fixed(
     def run(*values):
         if not failed:
             try: return compiled(*values)
-            except (tf.errors.OpError, NotImplementedError, ValueError, TypeError) as error: failed.append(error)
+            except (tf.errors.OpError, NotImplementedError, ValueError, TypeError) as error:
+                failed.append(error)
         return function(*values)
     return run
 
@@ -42,7 +44,8 @@ def padded(
     inputs: Mapping[str, np.ndarray], # by name, each (1, seq_len, ...)
 ) -> dict[str, np.ndarray]: # each (1, LENGTH, ...)
     "Lengthen the inputs of one tweet to the common length."
-    fill = {name: [(0, 0), (0, LENGTH - values.shape[1]), *[(0, 0)] * (values.ndim - 2)] for name, values in inputs.items()}
+    fill = {name: [(0, 0), (0, LENGTH - values.shape[1]), *[(0, 0)] * (values.ndim - 2)]
+            for name, values in inputs.items()}
     return {name: np.pad(values, fill[name]) for name, values in inputs.items()}
 
 # %% ../nbs/28_fallback.ipynb #35c2558d
@@ -52,7 +55,8 @@ def _lone_reader(
 ) -> Callable: # (ids, mask) -> states (1, LENGTH, dim)
     "An encoder as a function of one text, compiled once."
     model = encoder.backbone(name)
-    return fixed(lambda ids, mask: encoder.sequence(model(encoder.inputs(model, ids, mask), training=False)))
+    return fixed(lambda ids, mask: encoder.sequence(
+        model(encoder.inputs(model, ids, mask), training=False)))
 
 def lone_states(
     name: str, # a key of `encoder.ENCODERS`, hf://..., or a folder
@@ -62,7 +66,8 @@ def lone_states(
     ids = encoder.token_ids(name, [text])
     there = np.arange(LENGTH)[None] < ids.shape[1]
     given = padded({"ids": ids})["ids"]
-    states = np.asarray(_lone_reader(name)(tf.constant(given), tf.constant(there.astype("int32")))).astype("float16")
+    states = np.asarray(_lone_reader(name)(tf.constant(given),
+                                           tf.constant(there.astype("int32")))).astype("float16")
     states[~there] = 0
     return states
 
@@ -109,8 +114,11 @@ class Slow:
 
     def alone(self, text: str, keyword: str) -> float:
         "Probability of one tweet, computed in the fixed way."
-        if self.reader.vocabulary or self.reader.config.finetune: inputs = padded(self.inputs([text], [keyword]))
-        else: inputs = {"states": lone_states(self.reader.config.embedding, *encoder_texts(self.reader, [text], [keyword]))}
+        if self.reader.vocabulary or self.reader.config.finetune:
+            inputs = padded(self.inputs([text], [keyword]))
+        else:
+            inputs = {"states": lone_states(self.reader.config.embedding,
+                                            *encoder_texts(self.reader, [text], [keyword]))}
         given = {name: tf.constant(inputs[name]) for name in self.model.input}
         return float(logistic(np.asarray(self.fixed(given)).astype("float64"))[0, 0])
 
@@ -128,8 +136,10 @@ def opened_slow(
 ) -> Slow:
     "Read a saved run for Keras; raises `UserError` for one that is not whole, or on an encoder that is not installed."
     model, reader = loaded(files, folder)
-    last = model.get_layer("probability") if "probability" in [layer.name for layer in model.layers] else None
-    if getattr(last, "activation", None) is not keras.activations.sigmoid or model.output_shape != (None, 1):
+    last = (model.get_layer("probability")
+            if "probability" in [layer.name for layer in model.layers] else None)
+    if getattr(last, "activation", None) is not keras.activations.sigmoid or model.output_shape != (
+        None, 1):
         raise unusable(folder, "model.keras does not end in a probability")
     last.activation = keras.activations.linear
     return Slow(model, reader)

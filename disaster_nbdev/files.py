@@ -29,7 +29,8 @@ def new_file(
     mode: int = 0o666, # less what the umask takes away
 ) -> int: # a handle to write to
     "Create a file, hold it, and follow no link; raises `OSError` when something is there already."
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
+                     mode)
     hold(handle)
     return handle
 
@@ -82,14 +83,19 @@ def write_whole(
 ) -> None:
     "Write a file so that it is always whole: the old one or the new one; raises `UserError` where nothing can be written."
     if not path.name: raise UserError("A file to write needs a name.")
-    through = path.is_symlink() or path.exists() and not path.is_file() # a link, a pipe or a device stays what it is
-    if path.is_symlink() and path.lstat().st_uid != os.geteuid(): raise UserError(f"{path} is a link of another user: remove it.")
+    # a link, a pipe or a device stays what it is
+    through = path.is_symlink() or path.exists() and not path.is_file()
+    if path.is_symlink() and path.lstat().st_uid != os.geteuid():
+        raise UserError(f"{path} is a link of another user: remove it.")
     fresh = path if through else beside(path)
     try:
         remove_abandoned(path)
-        with open(path if through else new_file(fresh), "w", encoding="utf-8", newline="\n") as file: file.write(text)
+        with open(path if through else new_file(fresh), "w", encoding="utf-8",
+                  newline="\n") as file:
+            file.write(text)
         if not through: os.replace(fresh, path)
-    except OSError as error: raise UserError(f"{path} cannot be written: {error.strerror}.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}.") from None
     finally:
         if not through and fresh.parent.is_dir(): fresh.unlink(missing_ok=True)
 
@@ -129,7 +135,9 @@ def private_folder(
         "can be written to by other users": bool(found.st_mode & 0o022),
     }
     fault = next((words for words, holds in faults.items() if holds), None)
-    if fault: raise UserError(f"{folder} {fault}, so nothing is kept there: remove it, or choose another output.")
+    if fault:
+        raise UserError(f"{folder} {fault}, so nothing is kept there: remove it, or choose another "
+                        f"output.")
 
 # %% ../nbs/02_files.ipynb #52233d30
 def _lock_file(path: Path) -> int: # a handle
@@ -175,7 +183,9 @@ def cache_folder() -> Path: # it need not exist
 # %% ../nbs/02_files.ipynb #85f999b4
 def cache_file(
     kind: str, # a folder of the cache
-    *parts, # all that the result depends on, the hash of its code first (`provenance.code_hash`), as JSON can hold it
+    # all that the result depends on, the hash of its code first (`provenance.code_hash`), as JSON
+    # can hold it
+    *parts,
 ) -> Path: # .npz; it need not exist
     "Return where a result is kept."
     name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
@@ -188,8 +198,10 @@ def kept(
     "The arrays of a cache file; zip's own sums tell whether it is whole."
     try:
         if not file.is_file(): return None # a pipe would be waited for
-        with np.load(file, allow_pickle=False) as archive: arrays = {key: archive[key] for key in archive.files}
-    except Exception: return None # damage raises almost anything, and the answer is always to compute again
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except Exception:
+        return None # damage raises almost anything, and the answer is always to compute again
     with suppress(OSError): os.utime(file) # so that what is wanted often stays
     return arrays
 
@@ -200,7 +212,8 @@ def _bound(
     newest: Path, # stays in any case
 ) -> None:
     "Remove the files that were not wanted for the longest time until the others fit."
-    files = sorted((file for file in folder.iterdir() if file != newest), key=lambda file: file.stat().st_mtime_ns, reverse=True)
+    files = sorted((file for file in folder.iterdir() if file != newest),
+                   key=lambda file: file.stat().st_mtime_ns, reverse=True)
     total = newest.stat().st_size
     for file in files:
         total += file.stat().st_size

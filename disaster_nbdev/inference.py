@@ -27,7 +27,8 @@ def saved_weights(
 def _place(path: str) -> tuple[str, int]: # of an array below `layers`
     "Layer and number of an array; raises `Damaged` for a path that Keras does not write."
     layer, _, number = path.rpartition("/")
-    if not number.isdecimal(): raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} is no place of weights")
+    if not number.isdecimal():
+        raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} is no place of weights")
     return layer, int(number)
 
 def weights_of(
@@ -36,7 +37,8 @@ def weights_of(
 ) -> list[np.ndarray]: # in the order in which Keras keeps them
     "The weights of one part of the network; raises `Damaged` when it has none."
     paths = sorted((path for path in weights if part in path), key=_place)
-    if not paths: raise Damaged(f"model.weights.h5 in model.keras holds no weights of {part.strip('/')}")
+    if not paths:
+        raise Damaged(f"model.weights.h5 in model.keras holds no weights of {part.strip('/')}")
     return [weights[path] for path in paths]
 
 # %% ../nbs/25_inference.ipynb #16146158
@@ -48,7 +50,8 @@ def shaped(
     "The weights of one part; raises `Damaged` for other shapes."
     found = [values.shape for values in weights]
     if found != shapes:
-        raise Damaged(f"model.weights.h5 in model.keras: the weights of {part} have the shapes {str(found)[:100]}, not {shapes}")
+        raise Damaged(f"model.weights.h5 in model.keras: the weights of {part} have the shapes "
+                      f"{str(found)[:100]}, not {shapes}")
     return [np.asarray(values, "float32") for values in weights]
 
 # %% ../nbs/25_inference.ipynb #883b5c35
@@ -70,7 +73,8 @@ def _gates(
 ) -> np.ndarray: # (gates, ..., units)
     "Gates one after the other, each times its factor."
     parts = np.split(matrix, len(factors), axis=-1)
-    return np.ascontiguousarray(np.stack([parts[place] * np.float32(factor) for place, factor in factors.items()]))
+    return np.ascontiguousarray(np.stack(
+        [parts[place] * np.float32(factor) for place, factor in factors.items()]))
 
 # %% ../nbs/25_inference.ipynb #ba10448f
 def direction(
@@ -112,7 +116,8 @@ def _lstm(gates, words, state, fresh, memory, bias): # (4, n, units) twice, unus
     half = np.float32(0.5)
     gates += words
     np.tanh(gates, out=gates)
-    doors, candidate = gates[:3], gates[3] # each of the three is (1 + tanh) / 2, and is halved where it has been used
+    # each of the three is (1 + tanh) / 2, and is halved where it has been used
+    doors, candidate = gates[:3], gates[3]
     doors += 1
     memory *= doors[1]
     candidate *= doors[0]
@@ -160,13 +165,18 @@ def read(
     "Read a block of tweets from one end."
     longest, states, step = len(ids), into.states, STEPS[cell]
     states[lengths if backwards else 0, np.arange(BLOCK)] = into.memory[...] = 0
-    there = (lengths > np.arange(longest)[:, None]).sum(axis=1) # rows that have a word at each place
+    # rows that have a word at each place
+    there = (lengths > np.arange(longest)[:, None]).sum(axis=1)
     for k, t in enumerate(reversed(range(longest)) if backwards else range(longest)):
         old, new, n = (t + 1, t, there[t]) if backwards else (t, t + 1, there[t])
-        if k: np.matmul(states[old], part.recurrent, out=into.gates) # always the whole block: one shape, few roundings
+        if k:
+            # always the whole block: one shape, few roundings
+            np.matmul(states[old], part.recurrent, out=into.gates)
         else: into.gates[...] = 0 # the state is still zeros
-        for table, rows in zip(part.table, into.words): np.take(table, ids[t, :n], axis=0, out=rows[:n], mode="clip")
-        step(into.gates[:, :n], into.words[:, :n], states[old, :n], states[new, :n], into.memory[:n], part.bias)
+        for table, rows in zip(part.table, into.words):
+            np.take(table, ids[t, :n], axis=0, out=rows[:n], mode="clip")
+        step(into.gates[:, :n], into.words[:, :n], states[old, :n], states[new, :n],
+             into.memory[:n], part.bias)
     return states[:longest] if backwards else states[1:longest + 1]
 
 # %% ../nbs/25_inference.ipynb #0bae6882
@@ -200,10 +210,13 @@ def attended(
     score = (states * weights[0][:, 0]).sum(axis=-1) + weights[1]
     weight = np.exp(np.tanh(score) * np.float32(4))
     weight[np.arange(states.shape[1]) >= there[:, None]] = 0
-    return (states * weight[:, :, None]).sum(axis=0) / (weight.sum(axis=0) + np.float32(1e-7))[:, None]
+    return ((states * weight[:, :, None]).sum(axis=0)
+            / (weight.sum(axis=0) + np.float32(1e-7))[:, None])
 
 # %% ../nbs/25_inference.ipynb #cdc63144
-POOLINGS: dict[str, tuple[Callable, ...]] = {"mean": (mean,), "max": (largest,), "both": (mean, largest)} # each unit on its own; attention looks at all
+# each unit on its own; attention looks at all
+POOLINGS: dict[str, tuple[Callable, ...]] = {"mean": (mean,), "max": (largest,),
+                                             "both": (mean, largest)}
 
 # %% ../nbs/25_inference.ipynb #0fb12677
 @dataclass(frozen=True)
@@ -259,10 +272,12 @@ def unfolded(
     cells = () if settings.cell == "none" else _cells(weights, settings.cell, dim)
     units = len(cells[0][1]) if cells else 0
     states = 2 * units or dim
-    attention = shaped(weights_of(weights, "/weight/"), [(states, 1), (1,)], "the pooling") if settings.pooling == "attention" else []
+    attention = (shaped(weights_of(weights, "/weight/"), [(states, 1), (1,)], "the pooling")
+                 if settings.pooling == "attention" else [])
     dense = weights_of(weights, "dense")
     hidden = dense[0].shape[-1] if dense[0].ndim else 0
-    dense = shaped(dense, [(_width(settings, dim, units), hidden), (hidden,), (hidden, 1), (1,)], "the dense layers")
+    dense = shaped(dense, [(_width(settings, dim, units), hidden), (hidden,), (hidden, 1), (1,)],
+                   "the dense layers")
     return Network(settings.cell, settings.pooling, vectors, (), attention, dense, cells)
 
 def opened_network(
@@ -272,7 +287,8 @@ def opened_network(
     "Read a network that Keras saved; raises `Damaged` for what is none, or none with these settings."
     network = unfolded(saved_weights(model), settings)
     with _blas().limit(limits=1): # one thread, so that the same machine always makes the same tables
-        directions = tuple(direction(settings.cell, network.vectors, each) for each in network.cells)
+        directions = tuple(direction(settings.cell, network.vectors, each)
+                           for each in network.cells)
     return replace(network, directions=directions)
 
 # %% ../nbs/25_inference.ipynb #59e8ddb7
@@ -283,33 +299,40 @@ USUAL = { # class or name of a layer -> the settings with which it is computed h
     "GRU": {"activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True, "reset_after": True},
     "SimpleRNN": {"activation": "tanh", "use_bias": True},
     "dense": {"activation": "relu", "use_bias": True}, "probability": {"activation": "sigmoid", "use_bias": True}}
-OTHERS = ("InputLayer", "NotEqual", "Any", "Dropout", "Concatenate", "Pooling") # layers without such settings
+# layers without such settings
+OTHERS = ("InputLayer", "NotEqual", "Any", "Dropout", "Concatenate", "Pooling")
 
 def _usual(layer: dict, name: str) -> bool: # name: a key of `USUAL`
     "Whether a layer is the project's or Keras's own, with the settings that are computed here."
     own = str(layer.get("module")).split(".")[0] in ("keras", "disaster_nbdev")
     return own and all(layer["config"].get(key) == value for key, value in USUAL[name].items())
 
-WAYS = {"layer": False, "backward_layer": True} # what `Bidirectional` holds, and whether it reads from the end
+# what `Bidirectional` holds, and whether it reads from the end
+WAYS = {"layer": False, "backward_layer": True}
 
 def _is_cell(layer, cell: str, way: str) -> bool: # cell: a key of `INNER`; way: a key of `WAYS`
     "Whether a layer is a cell that is computed here."
     if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict): return False
     kind = INNER[cell]
-    return layer.get("class_name") == kind and _usual(layer, kind) and layer["config"].get("go_backwards") is WAYS[way]
+    return (layer.get("class_name") == kind and _usual(layer, kind)
+            and layer["config"].get("go_backwards") is WAYS[way])
 
 def computable(
     layers: Mapping[str, dict], # what `archive.top_layers` gave
     settings, # cell, pooling
 ) -> bool:
     "Whether numpy can compute a network of words, or Keras must."
-    if settings.pooling not in ("last", "attention", *POOLINGS) or settings.cell not in (*INNER, "none"): return False
+    if settings.pooling not in ("last", "attention", *POOLINGS) or settings.cell not in (*INNER,
+                                                                                         "none"):
+        return False
     for name, layer in layers.items():
         kind = layer["class_name"]
         if kind == "Dense" and name in USUAL: kind = name
         if kind in OTHERS: continue
         if kind not in USUAL or not _usual(layer, kind): return False
-        if kind == "Bidirectional" and not all(_is_cell(layer["config"].get(way), settings.cell, way) for way in WAYS): return False
+        if kind == "Bidirectional" and not all(
+            _is_cell(layer["config"].get(way), settings.cell, way) for way in WAYS):
+            return False
     return True
 
 # %% ../nbs/25_inference.ipynb #962b9d1e
@@ -335,13 +358,17 @@ def summarised(
     works: list[Work], # one for each direction
 ) -> np.ndarray: # float32 (BLOCK, width)
     "Cell and pooling over a block."
-    states = [read(network.cell, part, bool(k), ids, lengths, works[k]) for k, part in enumerate(network.directions)]
+    states = [read(network.cell, part, bool(k), ids, lengths, works[k])
+              for k, part in enumerate(network.directions)]
     if network.pooling == "last": # after the last word forwards, after the first backwards
-        return np.concatenate([states[0][np.maximum(lengths, 1) - 1, np.arange(BLOCK)], states[1][0]], axis=1)
+        return np.concatenate([states[0][np.maximum(lengths, 1) - 1, np.arange(BLOCK)],
+                               states[1][0]], axis=1)
     there = (lengths > np.arange(len(ids))[:, None]).sum(axis=1)
     states = states or [network.vectors[ids]]
-    if network.pooling == "attention": return attended(np.concatenate(states, axis=2), there, network.attention)
-    return np.concatenate([pool(part, there) for pool in POOLINGS[network.pooling] for part in states], axis=1)
+    if network.pooling == "attention":
+        return attended(np.concatenate(states, axis=2), there, network.attention)
+    return np.concatenate([pool(part, there) for pool in POOLINGS[network.pooling]
+                           for part in states], axis=1)
 
 # %% ../nbs/25_inference.ipynb #f6d61a7a
 def keyword_mean(
@@ -370,19 +397,24 @@ def decided(
     "The two dense layers: probability of a real disaster."
     kernel, bias, last, offset = dense
     hidden = np.maximum(summary @ kernel + bias, 0)
-    log_odds = (hidden * last[:, 0]).sum(axis=1) + offset # no product with one column, which rounds by the row's place
+    # no product with one column, which rounds by the row's place
+    log_odds = (hidden * last[:, 0]).sum(axis=1) + offset
     return logistic(log_odds.astype("float64"))
 
 # %% ../nbs/25_inference.ipynb #a6cb7cbf
 def predicted(
     network: Network,
-    inputs: Mapping[str, np.ndarray], # int (n, seq_len) under `words` and, with a branch, under `keyword`
+    # int (n, seq_len) under `words` and, with a branch, under `keyword`
+    inputs: Mapping[str, np.ndarray],
 ) -> np.ndarray: # float64 (n,)
     "Probability of a real disaster for each row, in their order."
     words, probability = inputs["words"], np.zeros(len(inputs["words"]))
     works = [work(part, words.shape[1]) for part in network.directions]
     for rows, ids, lengths in blocks(words):
         summary = summarised(network, ids, lengths, works)
-        if "keyword" in inputs: summary = np.concatenate([summary, keyword_mean(network.vectors, inputs["keyword"][rows])], axis=1)
+        if "keyword" in inputs:
+            summary = np.concatenate([summary,
+                                      keyword_mean(network.vectors, inputs["keyword"][rows])],
+                                     axis=1)
         probability[rows] = decided(summary, network.dense)[:len(rows)]
     return probability

@@ -36,28 +36,39 @@ def template(
 ) -> Path:
     "Where a report template lies; raises `UserError` when only the package is installed."
     path = (root or project_root())/"nbs"/f"{name}.ipynb"
-    if not path.is_file(): raise UserError(f"The report template {path.name} is not here: reports are made in a copy of the project.")
+    if not path.is_file():
+        raise UserError(f"The report template {path.name} is not here: reports are made in a copy "
+                        f"of the project.")
     return path
 
 # %% ../nbs/42_launcher.ipynb #f73fc6a4
 def _as_parameters(what: str, value) -> dict:
     "The value, which must be parameters by name and say nothing of where files lie; raises `UserError`."
-    if not isinstance(value, dict): raise UserError(f"In recipes.yaml, {what} is not a set of parameters such as {{cell: gru, epochs: 10}}.")
+    if not isinstance(value, dict):
+        raise UserError(f"In recipes.yaml, {what} is not a set of parameters such as "
+                        f"{{cell: gru, epochs: 10}}.")
     for name in {"data", "output"} & value.keys():
-        raise UserError(f"'{name}' is an option of the command, --{name}, and not a parameter of {what}.")
+        raise UserError(f"'{name}' is an option of the command, --{name}, and not a parameter of "
+                        f"{what}.")
     return value
 
 # %% ../nbs/42_launcher.ipynb #3fd9b737
-TAKES = {"crossfit": {"recipe", "embedding", "baseline", "folds", "members", "seed"}, "splits": {"recipe", "embedding", "baseline", "seeds"},
-         "ablation": {"recipe", "embedding", "seeds"}, "blend": {"runs"}} # template -> parameters that an entry may give
+# template -> parameters that an entry may give
+TAKES = {"crossfit": {"recipe", "embedding", "baseline", "folds", "members", "seed"},
+         "splits": {"recipe", "embedding", "baseline", "seeds"},
+         "ablation": {"recipe", "embedding", "seeds"}, "blend": {"runs"}}
 
 # %% ../nbs/42_launcher.ipynb #ee21c398
 def _checked_entry(matrix: dict, name: str, entry) -> None:
     "Check the form of one entry of the set `name`; raises `UserError`."
     entry = _as_parameters(f"an entry of the set {name}", entry)
     kind = entry.get("template", "train")
-    if not isinstance(kind, str): raise UserError(f"In recipes.yaml, an entry of the set {name} has the template {kind!r}, which is not the name of a notebook.")
-    if kind == "blend" and not isinstance(entry.get("runs"), list): raise UserError(f"In recipes.yaml, the blend of the set {name} needs `runs`, a list of runs in folds.")
+    if not isinstance(kind, str):
+        raise UserError(f"In recipes.yaml, an entry of the set {name} has the template {kind!r}, "
+                        f"which is not the name of a notebook.")
+    if kind == "blend" and not isinstance(entry.get("runs"), list):
+        raise UserError(f"In recipes.yaml, the blend of the set {name} needs `runs`, a list of "
+                        f"runs in folds.")
     trains = kind == "train" or "recipe" in TAKES.get(kind, ()) and "baseline" not in entry
     if trains: one_of("recipe", str(entry.get("recipe")), matrix["recipes"])
 
@@ -69,12 +80,16 @@ def read_matrix(
     path = path or project_root()/"nbs"/"recipes.yaml"
     try: matrix = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError: raise UserError(f"There is no {path}.") from None
-    except yaml.YAMLError as error: raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
-    form = isinstance(matrix, dict) and all(isinstance(matrix.get(key), dict) and matrix[key] for key in ("recipes", "sets"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}.") from None
+    form = (isinstance(matrix, dict) and all(isinstance(matrix.get(key), dict) and matrix[key]
+                                             for key in ("recipes", "sets")))
     if not form: raise UserError(f"{path} needs `recipes` and `sets`, each with names under it.")
     for name, recipe in matrix["recipes"].items(): _as_parameters(f"recipe {name}", recipe)
     for name, entries in matrix["sets"].items():
-        if not isinstance(entries or [], list): raise UserError(f"In recipes.yaml, the set {name} is not a list of entries such as - {{recipe: gru}}.")
+        if not isinstance(entries or [], list):
+            raise UserError(f"In recipes.yaml, the set {name} is not a list of entries such as - "
+                            f"{{recipe: gru}}.")
         for entry in entries or []: _checked_entry(matrix, name, entry)
     return matrix
 
@@ -85,12 +100,14 @@ def recipe_parameters(
     **changes, # parameters that differ from the recipe
 ) -> dict: # parameters of train.ipynb
     "The parameters of one run of the matrix; raises `UserError` for an unknown recipe."
-    return {"recipe": recipe, **matrix["recipes"][one_of("recipe", recipe, matrix["recipes"])], **changes}
+    return {"recipe": recipe, **matrix["recipes"][one_of("recipe", recipe, matrix["recipes"])],
+            **changes}
 
 # %% ../nbs/42_launcher.ipynb #b3e222de
 def check_name(
     config, # RunConfig
-    matrix: dict | None = None, # what `read_matrix` gave; empty: nbs/recipes.yaml, where there is one
+    # what `read_matrix` gave; empty: nbs/recipes.yaml, where there is one
+    matrix: dict | None = None,
 ) -> None:
     "Raise `UserError` for a run that has the name of a recipe and other settings."
     from disaster_nbdev.training import from_parameters
@@ -99,8 +116,11 @@ def check_name(
     if config.recipe not in matrix["recipes"]: return
     theirs = from_parameters(recipe_parameters(matrix, config.recipe, embedding=config.embedding))
     other = [name for name, value in vars(theirs).items() if value != getattr(config, name)]
-    if other: raise UserError(f"The name {config.recipe} belongs to a recipe in which {other[0]} is {getattr(theirs, other[0])!r}, not {getattr(config, other[0])!r}: "
-                              f"give the run another name, or none; `disaster run {config.recipe}` runs the recipe.")
+    if other:
+        raise UserError(f"The name {config.recipe} belongs to a recipe in which {other[0]} is "
+                        f"{getattr(theirs, other[0])!r}, not {getattr(config, other[0])!r}: "
+                        f"give the run another name, or none; `disaster run {config.recipe}` runs "
+                        f"the recipe.")
 
 # %% ../nbs/42_launcher.ipynb #34818e09
 @dataclass(frozen=True)
@@ -121,9 +141,13 @@ def training_job(
     from disaster_nbdev.runs import source_name
     from disaster_nbdev.training import from_parameters, run_name
     config = from_parameters(_as_parameters("a run", parameters))
-    typed = {name: getattr(config, name, value) for name, value in parameters.items()} # `disaster run` gives all as text
-    job = Job(run_name(config), "train", typed, (source_name(config),) if config.finetune_from else ())
-    if job.page in job.needs: raise UserError(f"The run {job.page} cannot start from itself: give it another recipe's name.")
+    # `disaster run` gives all as text
+    typed = {name: getattr(config, name, value) for name, value in parameters.items()}
+    job = Job(run_name(config), "train", typed,
+              (source_name(config),) if config.finetune_from else ())
+    if job.page in job.needs:
+        raise UserError(f"The run {job.page} cannot start from itself: give it another recipe's "
+                        f"name.")
     check_name(config)
     return job
 
@@ -140,15 +164,20 @@ def check_words(
     read = [part for part in joined(config.embedding) if not source_of(part).every_word]
     if not read: return
     config = dataclasses.replace(config, embedding="+".join(read))
-    with redirect_stdout(io.StringIO()): read_words(config, parts(dataset, config.split)) # the run prints the warnings
+    with redirect_stdout(io.StringIO()):
+        read_words(config, parts(dataset, config.split)) # the run prints the warnings
 
 # %% ../nbs/42_launcher.ipynb #885e3c6a
-MADE_ALWAYS = {"baseline", "explore", "topics", "compare", "index", "benchmark", "capacity", "trust"} # pages of the commands themselves
+# pages of the commands themselves
+MADE_ALWAYS = {"baseline", "explore", "topics", "compare", "index", "benchmark", "capacity",
+               "trust"}
 
 def own_templates() -> list[str]: # by name
     "Return the notebooks that an entry of a set may name, beside `train` and those of `TAKES`."
-    names = [path.stem for path in project_notebooks(project_root()/"nbs") if not path.stem[:2].isdigit()]
-    return [name for name in names if name not in {"train", *TAKES, *MADE_ALWAYS} and is_page_name(name)]
+    names = [path.stem for path in project_notebooks(project_root()/"nbs")
+             if not path.stem[:2].isdigit()]
+    return [name for name in names if name not in {"train", *TAKES, *MADE_ALWAYS}
+            and is_page_name(name)]
 
 def template_parameters(
     name: str, # of a template
@@ -158,7 +187,8 @@ def template_parameters(
     path = template(name)
     if parse(path.read_bytes()) is None: raise UserError(f"{path} is not a notebook of format 4.")
     try: return list(inspect_notebook(str(path)))
-    except ValueError as error: raise UserError(f"papermill cannot execute {path}: {error}") from None # no kernel is named
+    except ValueError as error:
+        raise UserError(f"papermill cannot execute {path}: {error}") from None # no kernel is named
 
 # %% ../nbs/42_launcher.ipynb #403503cd
 def own_job(
@@ -168,8 +198,12 @@ def own_job(
     "Return the job of a notebook of the user's own; raises `UserError` for an unknown one, or an unknown parameter."
     one_of("template", name, sorted(["train", *TAKES, *own_templates()]))
     known = template_parameters(name)
-    if parameters and not known: raise UserError(f"nbs/{name}.ipynb has no cell with the tag `parameters`, so it cannot be given {', '.join(parameters)}.")
-    for given in parameters: one_of(f"parameter of nbs/{name}.ipynb", given, [other for other in known if other not in ("data", "output")])
+    if parameters and not known:
+        raise UserError(f"nbs/{name}.ipynb has no cell with the tag `parameters`, so it cannot be "
+                        f"given {', '.join(parameters)}.")
+    for given in parameters:
+        one_of(f"parameter of nbs/{name}.ipynb", given,
+               [other for other in known if other not in ("data", "output")])
     return Job(name, name, parameters, placed="output" in known)
 
 # %% ../nbs/42_launcher.ipynb #1184ed27
@@ -184,8 +218,11 @@ def entry_job(
     if kind not in TAKES: return own_job(kind, parameters)
     for name in parameters: one_of("parameter", name, sorted(TAKES[kind]))
     if kind == "blend": return Job("blend", kind, parameters, tuple(parameters["runs"]))
-    page, settings = trained_many(matrix, **{name: value for name, value in parameters.items() if name in ("recipe", "embedding", "baseline")})
-    return Job({"crossfit": f"{page}-folds", "splits": f"{page}-splits", "ablation": "ablation"}[kind], kind, parameters, settings=settings)
+    page, settings = trained_many(matrix,
+                                  **{name: value for name, value in parameters.items()
+                                     if name in ("recipe", "embedding", "baseline")})
+    return Job({"crossfit": f"{page}-folds", "splits": f"{page}-splits",
+                "ablation": "ablation"}[kind], kind, parameters, settings=settings)
 
 # %% ../nbs/42_launcher.ipynb #288ddce2
 def trained_many(matrix: dict, recipe: str = "", embedding: str = "", baseline: str = "") -> tuple[str, str]: # name of the plain run, its configuration as text
@@ -205,9 +242,14 @@ def recipe_config(
 ): # RunConfig
     "The configuration that a recipe stands for; raises `UserError` for an unknown one."
     from disaster_nbdev.training import from_parameters
-    config = from_parameters(recipe_parameters(matrix or read_matrix(), recipe, **({"embedding": embedding} if embedding else {})))
-    if config.finetune_from: raise UserError(f"The recipe {recipe} goes on from a saved run of {config.finetune_from}, so it can only be run as it is, once.")
-    if config.split != "study": raise UserError(f"The recipe {recipe} names the split {config.split}; what trains it more than once chooses the splits itself.")
+    config = from_parameters(recipe_parameters(matrix or read_matrix(), recipe,
+                                               **({"embedding": embedding} if embedding else {})))
+    if config.finetune_from:
+        raise UserError(f"The recipe {recipe} goes on from a saved run of {config.finetune_from}, "
+                        f"so it can only be run as it is, once.")
+    if config.split != "study":
+        raise UserError(f"The recipe {recipe} names the split {config.split}; what trains it more "
+                        f"than once chooses the splits itself.")
     return config
 
 # %% ../nbs/42_launcher.ipynb #c3460ebb
@@ -217,10 +259,14 @@ def select(
     more: Iterable[str] = (), # other names that the user may choose, for the message
 ) -> list[Job]: # in the order of the set
     "The chosen jobs and those that they start from; raises `UserError` when a name fits none."
-    names = {job.page: {job.page, job.template, job.parameters.get("recipe"), job.parameters.get("baseline")} - {None, "train"} for job in jobs} # of a run, its template, its recipe
+    # of a run, its template, its recipe
+    names = {job.page: {job.page, job.template, job.parameters.get("recipe"),
+                        job.parameters.get("baseline")} - {None, "train"} for job in jobs}
     for name in only: one_of("recipe or run", name, sorted(set(more).union(*names.values())))
     chosen = {page for page, known in names.items() if not only or known & set(only)}
-    while wanted := {page for job in jobs if job.page in chosen for page in job.needs if page in names} - chosen: chosen |= wanted
+    while wanted := {page for job in jobs if job.page in chosen for page in job.needs
+                     if page in names} - chosen:
+        chosen |= wanted
     return [job for job in jobs if job.page in chosen]
 
 # %% ../nbs/42_launcher.ipynb #364af365
@@ -250,7 +296,8 @@ def with_sources(
     return complete
 
 # %% ../nbs/42_launcher.ipynb #add6c954
-RECORDED = ("train", "baseline", "crossfit", "splits", "ablation", "blend") # templates that leave records; of other pages a key is kept
+# templates that leave records; of other pages a key is kept
+RECORDED = ("train", "baseline", "crossfit", "splits", "ablation", "blend")
 
 def _cell_texts(name: str) -> list[str]: # name: of a report template
     "Return the text of each cell of a template: a page shows them, prints and prose included."
@@ -291,15 +338,20 @@ def _why_rerun(
         from disaster_nbdev.training import from_parameters
         config = dataclasses.asdict(from_parameters(job.parameters))
         return why_stale(report, job.page, config, dataset, "train")
-    reasons = {n: why_stale(report, n, baseline_config(n), dataset, "baseline") for n in available()}
+    reasons = {n: why_stale(report, n, baseline_config(n), dataset, "baseline")
+               for n in available()}
     return next((f"{name}: {reason}" for name, reason in reasons.items() if reason), None)
 
 # %% ../nbs/42_launcher.ipynb #f0fb2ed2
 def leaves(job: Job, report: Path) -> list[Path]: # empty for a job that leaves nothing but its page
     "The records that a job which trains more than once leaves."
     run = job.page.removesuffix("-splits")
-    return [report/path for path in {"crossfit": [f"runs/{job.page}/run.json"], "splits": [f"splits/{run}/splits.json"], "ablation": ["ablation/ablation.json"],
-            "blend": ["runs/blend-average/run.json", "runs/blend-stacked/run.json"]}.get(job.template, [])]
+    return [report/path for path in {"crossfit": [f"runs/{job.page}/run.json"],
+                                     "splits": [f"splits/{run}/splits.json"],
+                                     "ablation": ["ablation/ablation.json"],
+                                     "blend": ["runs/blend-average/run.json",
+                                               "runs/blend-stacked/run.json"]}.get(job.template,
+                                                                                   [])]
 
 # %% ../nbs/42_launcher.ipynb #66991c61
 def _wanted(
@@ -321,12 +373,14 @@ def _other_settings(
     facts: Mapping, # its record
 ) -> list[str]: # names of settings
     "Return the settings in which the record of a job differs from the job: papermill writes to the same places."
-    recorded = {**facts, **(facts.get("config") or {}), "runs": [member["run"] for member in facts.get("members", [])]}
+    recorded = {**facts, **(facts.get("config") or {}),
+                "runs": [member["run"] for member in facts.get("members", [])]}
     wanted = _wanted(job)
     if job.template == "ablation":
         recipe = {name: wanted.pop(name) for name in list(wanted) if name not in TAKES["ablation"]}
         if recipe not in facts["variants"].values(): return ["recipe"]
-    return sorted(name for name, value in wanted.items() if name in recorded and recorded[name] != value)
+    return sorted(name for name, value in wanted.items() if name in recorded
+                  and recorded[name] != value)
 
 def _why_again(
     job: Job, # crossfit, splits, ablation or blend
@@ -338,12 +392,15 @@ def _why_again(
         if not path.is_file(): return "there is no record"
         facts = json.loads(path.read_text(encoding="utf-8"))
         config = facts.get("config")
-        if other := _other_settings(job, facts): return f"the settings have changed: {', '.join(other)}"
+        if other := _other_settings(job, facts):
+            return f"the settings have changed: {', '.join(other)}"
         for member in facts.get("members", []) if job.template == "blend" else []:
             if read_record(report/"runs"/member["run"]).run["created"] != member["created"]:
                 return f"its member {member['run']} was run again"
-        if facts["data"] != {"name": dataset.name, **dataset.fingerprint}: return "the data have changed"
-        if facts.get("vectors") != vector_file((config or {}).get("embedding")): return "the vector file has changed"
+        if facts["data"] != {"name": dataset.name, **dataset.fingerprint}:
+            return "the data have changed"
+        if facts.get("vectors") != vector_file((config or {}).get("embedding")):
+            return "the vector file has changed"
         code = run_code(job.template, config)
         if reason := code_changes(path.parent, code, facts["code_sha256"]): return reason
     return None
@@ -361,11 +418,13 @@ def why_run(
     if job.template == "compare": return "it compares what the others left"
     if shown is None: return "there is no page"
     if shown.failed: return "it failed the last time"
-    if model_needed and not (models_folder(report)/job.page/"model.keras").is_file(): return "its saved model is not here"
+    if model_needed and not (models_folder(report)/job.page/"model.keras").is_file():
+        return "its saved model is not here"
     try:
         if job.template in ("train", "baseline"): return _why_rerun(job, report, dataset)
         if job.template in RECORDED: return _why_again(job, report, dataset)
-    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError): return "its record is damaged"
+    except (UserError, OSError, ValueError, KeyError, TypeError, AttributeError):
+        return "its record is damaged"
     same = page_keys(report).get(job.page) == page_key(job, dataset)
     return None if same else "the notebook, its code or the data have changed"
 
@@ -406,15 +465,18 @@ def start_notebook(
     job: Job,
     folder: Path, # for executed notebooks and logs
     environment: dict[str, str], # added to this process's own
-    root: Path | None = None, # the project's folder, to run in; None: this project, in the working folder
+    # the project's folder, to run in; None: this project, in the working folder
+    root: Path | None = None,
 ) -> Notebook:
     "Start papermill on the job's template."
     out, log = folder/f".{job.page}.ipynb", folder/f"{job.page}.log"
-    words = [sys.executable, "-c", PAPERMILL, literal(template(job.template, root)), literal(out), "--parameters_yaml", yaml.safe_dump(job.parameters),
-             "--no-progress-bar", "--log-output", "--log-level", "WARNING", "--stdout-file", str(log), "--start-timeout", "300"]
+    words = [sys.executable, "-c", PAPERMILL, literal(template(job.template, root)), literal(out),
+             "--parameters_yaml", yaml.safe_dump(job.parameters), "--no-progress-bar",
+             "--log-output", "--log-level", "WARNING", "--stdout-file", str(log), "--start-timeout",
+             "300"]
     with open(folder/f"{job.page}.err", "w", encoding="utf-8") as errors:
-        return Notebook(words, env={**os.environ, **environment}, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=errors,
-                        start_new_session=True)
+        return Notebook(words, env={**os.environ, **environment}, cwd=root, stdin=subprocess.PIPE,
+                        stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
 
 # %% ../nbs/42_launcher.ipynb #39dd7640
 def last_line(path: Path) -> str: # empty when there is none
@@ -441,8 +503,10 @@ def failure(
     "Why a notebook failed: the error that one of its cells holds, else the last line papermill wrote."
     try: cells = json.loads((folder/f".{page}.ipynb").read_text(encoding="utf-8"))["cells"]
     except (OSError, ValueError): cells = []
-    for output in (o for cell in cells for o in cell.get("outputs", []) if o["output_type"] == "error"):
-        return output["evalue"] if output["ename"] == "UserError" else f"{output['ename']}: {output['evalue']}"
+    for output in (o for cell in cells for o in cell.get("outputs", [])
+                   if o["output_type"] == "error"):
+        return (output["evalue"] if output["ename"] == "UserError"
+                else f"{output['ename']}: {output['evalue']}")
     return last_line(folder/f"{page}.err") or "the notebook ended without saying why"
 
 # %% ../nbs/42_launcher.ipynb #b404e2dc
@@ -466,7 +530,10 @@ class Race:
 def next_job(race: Race) -> Job | None: # None: none can start now
     "Take the first waiting job whose need is met; those that need a failed one fail with it."
     unmet = {job.page for job in race.waiting} | race.running.keys()
-    if race.waiting and not race.running and all(unmet & set(job.needs) for job in race.waiting): race.failed[race.waiting[0].page] = f"It waits for {', '.join(race.waiting[0].needs)}, which waits for it."
+    if race.waiting and not race.running and all(unmet & set(job.needs) for job in race.waiting):
+        race.failed[
+            race.waiting[
+                0].page] = f"It waits for {', '.join(race.waiting[0].needs)}, which waits for it."
     for job in list(race.waiting):
         if job.page in race.failed: race.waiting.remove(job)
         elif lost := [page for page in job.needs if page in race.failed]:
@@ -513,11 +580,14 @@ def show_progress(race: Race, progress: Progress) -> None:
     for page in [p for p in (*race.done, *race.failed) if p not in progress.told]:
         progress.told.add(page)
         progress.bar.update()
-        progress.say(f"{page}: failed. {race.failed[page]}" if page in race.failed else f"{page}: done.")
+        progress.say(f"{page}: failed. {race.failed[page]}" if page in race.failed
+                     else f"{page}: done.")
         for line in warnings_in(race.folder/f"{page}.log"): progress.say(f"{page}: {line}")
-    under_way = "; ".join(f"{page}: {last_line(race.folder/f'{page}.log')[:60] or 'starting'}" for page in race.running)
+    under_way = "; ".join(f"{page}: {last_line(race.folder/f'{page}.log')[:60] or 'starting'}"
+                          for page in race.running)
     progress.bar.set_postfix_str(under_way)
-    if progress.bar.disable and under_way and time.monotonic() - progress.last > QUIET: progress.say(under_way)
+    if progress.bar.disable and under_way and time.monotonic() - progress.last > QUIET:
+        progress.say(under_way)
 
 # %% ../nbs/42_launcher.ipynb #6f31f264
 def notebook_environment(
@@ -525,8 +595,11 @@ def notebook_environment(
     threads: int, # of the processor, for one notebook
 ) -> dict[str, str]:
     "Where the data are, and how many threads a notebook may use."
-    limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), str(threads))
-    return {"DISASTER_DATA": str(data.resolve()), "PYTHONWARNINGS": "ignore:IProgress not found", **limits} # no page shows widgets
+    limits = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
+                           str(threads))
+    # no page shows widgets
+    return {"DISASTER_DATA": str(data.resolve()), "PYTHONWARNINGS": "ignore:IProgress not found",
+            **limits}
 
 # %% ../nbs/42_launcher.ipynb #2bb52f2c
 @dataclass(frozen=True)
@@ -541,13 +614,16 @@ class ThisMachine:
 
     def start(self, job: Job, folder: Path) -> Notebook:
         "Start a notebook."
-        return start_notebook(job, folder, notebook_environment(self.data, max(1, (os.cpu_count() or 1) // self.workers)))
+        return start_notebook(job, folder,
+                              notebook_environment(self.data,
+                                                   max(1, (os.cpu_count() or 1) // self.workers)))
 
 # %% ../nbs/42_launcher.ipynb #90a08481
 def run_jobs(
     race: Race, # its `waiting` are run; `done` and `failed` are filled
     where: ThisMachine, # or anything else that has `room` and can `start`
-    dataset: Dataset | None = None, # for the sums of what the pages are made from; None: none are taken
+    # for the sums of what the pages are made from; None: none are taken
+    dataset: Dataset | None = None,
 ) -> None:
     "Execute notebooks side by side; on an interrupt all of them are ended."
     race.folder.mkdir(parents=True, exist_ok=True)
@@ -556,10 +632,14 @@ def run_jobs(
         try:
             while race.waiting or race.running:
                 check_ended()
-                for page in [p for p, notebook in race.running.items() if notebook.poll() is not None]: settle(race, page)
-                if time.monotonic() - race.started >= STAGGER and len(race.running) < where.room() and (job := next_job(race)):
+                for page in [p for p, notebook in race.running.items()
+                             if notebook.poll() is not None]:
+                    settle(race, page)
+                if time.monotonic() - race.started >= STAGGER and len(
+                    race.running) < where.room() and (job := next_job(race)):
                     race.jobs[job.page], race.started = job, time.monotonic()
-                    if dataset and job.template not in RECORDED: race.keys[job.page] = page_key(job, dataset)
+                    if dataset and job.template not in RECORDED:
+                        race.keys[job.page] = page_key(job, dataset)
                     race.running[job.page] = where.start(job, race.folder)
                 show_progress(race, progress)
                 time.sleep(0.2)
@@ -603,16 +683,23 @@ def plan_with_reasons(
     "Return every job of a report and why it has to run."
     place = {} if report == report_folder(dataset.name) else {"output": str(report)}
     placed = [place if job.placed else {} for job in training]
-    training = [dataclasses.replace(job, parameters={**job.parameters, **where}) for job, where in zip(training, placed)]
-    others = [*(Job(name, name, place) for name in ("baseline", "explore", "topics")), *trust_jobs(report, place)]
-    reasons = {job.page: "it was asked for" if force else why_run(job, report, dataset, models and job in training)
+    training = [dataclasses.replace(job, parameters={**job.parameters, **where})
+                for job, where in zip(training, placed)]
+    others = [*(Job(name, name, place) for name in ("baseline", "explore", "topics")),
+              *trust_jobs(report, place)]
+    reasons = {job.page: "it was asked for" if force
+               else why_run(job, report, dataset, models and job in training)
                for job in [*training, *others]}
     for job in training:
         again = [page for page in job.needs if reasons.get(page)]
-        if again: reasons[job.page] = reasons[job.page] or f"{again[0]}, from which it starts, runs again"
-    needed = {page for job in training if reasons[job.page] and job.template == "train" for page in job.needs}
+        if again:
+            reasons[job.page] = reasons[job.page] or f"{again[0]}, from which it starts, runs again"
+    needed = {page for job in training if reasons[job.page] and job.template == "train"
+              for page in job.needs}
     for job in training:
-        if job.page in needed: reasons[job.page] = reasons[job.page] or why_run(job, report, dataset, model_needed=True)
+        if job.page in needed:
+            reasons[job.page] = (reasons[job.page]
+                                 or why_run(job, report, dataset, model_needed=True))
     return [(job, reasons[job.page]) for job in [*training, *others]]
 
 def plan(
@@ -658,12 +745,18 @@ def describe_plan(
 def _write_pages(race: Race, report: Path, dataset: Dataset) -> Path: # index.html
     "HTML for every executed notebook that is at hand, with the banner where the data are the sample."
     notebooks = {path.stem: path for path in race.folder.glob("[!.]*.ipynb")}
-    gone = [path.stem for path in report.glob("*.html") if (shown := read_page(path)) and shown.failed and path.stem not in {*race.done, *race.failed, "index"}]
-    for page in gone: notebooks.pop(page, report/"none").unlink(missing_ok=True) # a failure of an earlier time
-    titles = {page: page for page in notebooks if (report/"runs"/page).is_dir() or page.endswith("-splits")} | {page: page for page, job in race.jobs.items() if job.template == "train"}
-    index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "", failed=race.failed, titles=titles, remove=gone)
+    gone = [path.stem for path in report.glob("*.html") if (shown := read_page(path))
+            and shown.failed and path.stem not in {*race.done, *race.failed, "index"}]
+    for page in gone:
+        notebooks.pop(page, report/"none").unlink(missing_ok=True) # a failure of an earlier time
+    titles = ({page: page for page in notebooks if (report/"runs"/page).is_dir()
+               or page.endswith("-splits")} | {page: page for page, job in race.jobs.items()
+                                               if job.template == "train"})
+    index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "",
+                       failed=race.failed, titles=titles, remove=gone)
     for page in race.done:
-        if race.jobs[page].template not in (*RECORDED, "compare"): note_page(report, page, race.keys[page])
+        if race.jobs[page].template not in (*RECORDED, "compare"):
+            note_page(report, page, race.keys[page])
     return index
 
 # %% ../nbs/42_launcher.ipynb #0a8e917b
@@ -685,7 +778,8 @@ def make_report(
         try:
             run_jobs(race, where or here, dataset)
             place = {"output": str(report)} if output else {}
-            race.waiting = [Job("compare", "compare", place | ({"failed": dict(race.failed)} if race.failed else {}))]
+            race.waiting = [Job("compare", "compare",
+                                place | ({"failed": dict(race.failed)} if race.failed else {}))]
             race.waiting += [job for job in jobs if job.template == "trust"]
             run_jobs(race, here, dataset)
         finally: index = _write_pages(race, report, dataset)
@@ -701,7 +795,9 @@ def make_benchmark(
     report = report_folder(dataset.name, output)
     place = {"output": str(report)} if output else {}
     with locked(report), ended_by_signals():
-        jobs = [Job("benchmark", "benchmark", {**_as_parameters("the benchmark", dict(parameters or {})), **place}), Job("capacity", "capacity", place, ("benchmark",))]
+        jobs = [Job("benchmark", "benchmark",
+                    {**_as_parameters("the benchmark", dict(parameters or {})), **place}),
+                Job("capacity", "capacity", place, ("benchmark",))]
         race = Race(report/"notebooks", jobs)
         try: run_jobs(race, ThisMachine(dataset.folder, 1), dataset)
         finally: index = _write_pages(race, report, dataset)
@@ -710,14 +806,21 @@ def make_benchmark(
 # %% ../nbs/42_launcher.ipynb #99569930
 def training_set(
     name: str = "offline", # a set of recipes.yaml
-    only: list[str] | None = None, # recipes, also such as are in no set, or runs of the set; empty: all of the set
+    # recipes, also such as are in no set, or runs of the set; empty: all of the set
+    only: list[str] | None = None,
 ) -> list[Job]:
     "The training jobs of a set, all checked before any is run; raises `UserError`."
     matrix, only = read_matrix(), list(only or [])
-    jobs = [entry_job(matrix, entry) for entry in matrix["sets"][one_of("set", name, matrix["sets"])] or []]
-    twice = {job.page for i, job in enumerate(jobs) if job.page in {other.page for other in jobs[:i]}}
-    if twice: raise UserError(f"The set {name} names {sorted(twice)[0]} twice: each has one page and one record.")
-    named = {known for job in jobs for known in (job.page, job.template, job.parameters.get("recipe"))}
-    alone = [recipe for recipe in dict.fromkeys(only) if recipe in matrix["recipes"] and recipe not in named]
+    jobs = [entry_job(matrix, entry) for entry in matrix["sets"][
+        one_of("set", name, matrix["sets"])] or []]
+    twice = {job.page for i, job in enumerate(jobs)
+             if job.page in {other.page for other in jobs[:i]}}
+    if twice:
+        raise UserError(f"The set {name} names {sorted(twice)[0]} twice: each has one page and one "
+                        f"record.")
+    named = {known for job in jobs for known in (job.page, job.template,
+                                                 job.parameters.get("recipe"))}
+    alone = [recipe for recipe in dict.fromkeys(only) if recipe in matrix["recipes"]
+             and recipe not in named]
     jobs += [training_job(recipe_parameters(matrix, recipe)) for recipe in alone]
     return select(with_sources(matrix, jobs), only, matrix["recipes"])

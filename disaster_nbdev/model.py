@@ -23,20 +23,26 @@ def device() -> dict[str, str]: # kind: cpu | gpu, and its name
     "The device that training will use."
     with quiet_stderr(): cards = tf.config.list_physical_devices("GPU")
     if not cards: return {"kind": "cpu", "name": f"{os.cpu_count()} cores"}
-    return {"kind": "gpu", "name": tf.config.experimental.get_device_details(cards[0]).get("device_name", "unknown")}
+    return {"kind": "gpu", "name": tf.config.experimental.get_device_details(cards[0]).get(
+        "device_name", "unknown")}
 
 # %% ../nbs/20_model.ipynb #a74bd295
-CELLS: dict[str, Callable | None] = {"lstm": LSTM, "gru": GRU, "rnn": keras.layers.SimpleRNN, "none": None}
-UNFUSED = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU} # the same layers with Keras's own loop
-POOLINGS = ("last", "mean", "max", "both", "attention") # how the states of a tweet become one vector
-OPTIMIZERS: dict[str, Callable] = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW, "nadam": keras.optimizers.Nadam,
+CELLS: dict[str, Callable | None] = {"lstm": LSTM, "gru": GRU, "rnn": keras.layers.SimpleRNN,
+                                     "none": None}
+# the same layers with Keras's own loop
+UNFUSED = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+# how the states of a tweet become one vector
+POOLINGS = ("last", "mean", "max", "both", "attention")
+OPTIMIZERS: dict[str, Callable] = {"adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW,
+                                   "nadam": keras.optimizers.Nadam,
                                    "rmsprop": keras.optimizers.RMSprop, "sgd": keras.optimizers.SGD}
 SCHEDULES = ("constant", "linear") # how the learning rate goes
 
 # %% ../nbs/20_model.ipynb #fa547cdb
 def own_cells() -> dict[str, type]: # name under which Keras saves it -> class
     "The cells of `CELLS` that are not Keras's own, of which it must be told."
-    kinds = [kind for kind in CELLS.values() if isinstance(kind, type) and kind.__module__.split(".")[0] != "keras"]
+    kinds = [kind for kind in CELLS.values() if isinstance(kind, type)
+             and kind.__module__.split(".")[0] != "keras"]
     return {keras.saving.get_registered_name(kind): kind for kind in kinds}
 
 # %% ../nbs/20_model.ipynb #77225cc8
@@ -52,10 +58,13 @@ class Pooling(keras.layers.Layer):
         if self.kind == "attention": self.weight.build(shape)
 
     def call(self, states, mask=None):
-        here = keras.ops.ones_like(states[..., :1]) if mask is None else keras.ops.cast(mask, states.dtype)[..., None]
-        if self.kind == "attention": return _weighted(states, here * keras.ops.exp(keras.ops.tanh(self.weight(states)) * 4))
+        here = (keras.ops.ones_like(states[..., :1]) if mask is None
+                else keras.ops.cast(mask, states.dtype)[..., None])
+        if self.kind == "attention":
+            return _weighted(states, here * keras.ops.exp(keras.ops.tanh(self.weight(states)) * 4))
         mean, largest = _weighted(states, here), keras.ops.max(states + (here - 1) * 1e4, axis=1)
-        return {"mean": mean, "max": largest, "both": keras.ops.concatenate([mean, largest], axis=-1)}[self.kind]
+        return {"mean": mean, "max": largest,
+                "both": keras.ops.concatenate([mean, largest], axis=-1)}[self.kind]
 
     def compute_mask(self, states, mask=None): return None # one vector has no padding
     def get_config(self): return {**super().get_config(), "kind": self.kind}
@@ -73,7 +82,10 @@ class Linear(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, step):
         done, rise = keras.ops.cast(step, "float32"), max(1.0, self.steps / 10)
-        return self.peak * keras.ops.minimum((done + 1) / rise, keras.ops.maximum(0.0, (self.steps - done) / (self.steps - rise + 1)))
+        return (self.peak * keras.ops.minimum((done + 1) / rise,
+                                              keras.ops.maximum(0.0,
+                                                                (self.steps - done)
+                                                                / (self.steps - rise + 1))))
 
     def get_config(self): return {"peak": self.peak, "steps": self.steps}
 
@@ -87,17 +99,21 @@ def compiled(
     at_once: int = 1, # steps between two returns to Python
 ) -> keras.Model: # the same model, ready to fit
     "Binary cross-entropy and accuracy, with the optimiser of the configuration."
-    rate = Linear(config.learning_rate, steps) if one_of("schedule", config.schedule, SCHEDULES) == "linear" else config.learning_rate
-    clip = 1.0 if config.schedule == "linear" else None # one odd tweet must not undo what was learned before
+    rate = (Linear(config.learning_rate, steps)
+            if one_of("schedule", config.schedule, SCHEDULES) == "linear" else config.learning_rate)
+    # one odd tweet must not undo what was learned before
+    clip = 1.0 if config.schedule == "linear" else None
     optimizer = OPTIMIZERS[one_of("optimizer", config.optimizer, OPTIMIZERS)](rate, clipnorm=clip)
-    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"], steps_per_execution=at_once)
+    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"],
+                  steps_per_execution=at_once)
     return model
 
 # %% ../nbs/20_model.ipynb #2f09a431
 def words_input(config, matrix: np.ndarray): # inputs by name, vectors (batch, seq_len, embed_dim), mask
     "Word ids and their vectors; the ids of the keyword too where it has a branch of its own."
     embed = Embedding(*matrix.shape, mask_zero=True, trainable=config.finetune, name="embedding")
-    inputs = {name: keras.layers.Input((None,), dtype="int32", name=name) for name in ("words", *["keyword"] * config.keyword_branch)}
+    inputs = {name: keras.layers.Input((None,), dtype="int32", name=name)
+              for name in ("words", *["keyword"] * config.keyword_branch)}
     vectors = {name: embed(ids) for name, ids in inputs.items()}
     embed.set_weights([matrix])
     return inputs, vectors, None
@@ -112,40 +128,52 @@ def states_input(config, embed_dim: int): # inputs by name, vectors, mask
 def encoder_input(config, backbone: keras.Model): # inputs by name, vectors, mask
     "An encoder that learns with the rest; its table of word pieces stays as it is, since a few thousand tweets touch little of it."
     for layer in backbone.layers:
-        if re.search("embedding|pooled", layer.name): layer.trainable = False # the pooled state is of no use here
-    inputs = {name: keras.layers.Input((None,), dtype="int32", name=name) for name in backbone.input}
+        if re.search("embedding|pooled", layer.name):
+            layer.trainable = False # the pooled state is of no use here
+    inputs = {name: keras.layers.Input((None,), dtype="int32", name=name)
+              for name in backbone.input}
     output = backbone(inputs)
-    return inputs, {"words": output["sequence_output"] if isinstance(output, dict) else output}, inputs["padding_mask"]
+    return inputs, {"words": output["sequence_output"] if isinstance(output, dict)
+                    else output}, inputs["padding_mask"]
 
 # %% ../nbs/20_model.ipynb #88938e58
 def summarised(config, vectors, mask): # (batch, seq_len, dim) -> (batch, width)
     "Cell and pooling of the configuration over the vectors of a tweet; raises `UserError` for names that do not exist."
-    kind = ({} if config.fused else UNFUSED).get(config.cell) or CELLS[one_of("cell", config.cell, CELLS)]
+    kind = (({} if config.fused else UNFUSED).get(config.cell)
+            or CELLS[one_of("cell", config.cell, CELLS)])
     whole = one_of("pooling", config.pooling, POOLINGS) != "last"
     if kind:
-        cell = kind(config.hidden_size, dropout=config.input_dropout, recurrent_dropout=config.recurrent_dropout, return_sequences=whole)
+        cell = kind(config.hidden_size, dropout=config.input_dropout,
+                    recurrent_dropout=config.recurrent_dropout, return_sequences=whole)
         masks = {} if mask is None else {"mask": keras.ops.cast(mask, "bool")}
         with keras.saving.custom_object_scope(own_cells()): # the layer is copied for the other direction
-            vectors = keras.layers.Bidirectional(cell, name=f"bidirectional_{config.cell}")(vectors, **masks)
+            vectors = keras.layers.Bidirectional(cell, name=f"bidirectional_{config.cell}")(vectors,
+                                                                                            **masks)
     return Pooling(config.pooling, name="pooling")(vectors, mask=mask) if whole else vectors
 
 # %% ../nbs/20_model.ipynb #fd4a396d
 def build(
-    config, # cell, fused, pooling, hidden_size, dropout, input_dropout, recurrent_dropout, finetune, keyword_branch, optimizer, learning_rate, schedule, seed
-    source: "np.ndarray | int | keras.Model", # matrix of vectors, row 0 for padding | width of an encoder's states | an encoder that learns
+    # cell, fused, pooling, hidden_size, dropout, input_dropout, recurrent_dropout, finetune,
+    # keyword_branch, optimizer, learning_rate, schedule, seed
+    config,
+    # matrix of vectors, row 0 for padding | width of an encoder's states | an encoder that learns
+    source: "np.ndarray | int | keras.Model",
     steps: int = 1, # of the whole training
 ) -> keras.Model: # inputs by name -> probability (batch, 1)
     "The network around `config.cell`, seeded and compiled; raises `UserError` for names that do not exist."
     keras.utils.set_random_seed(config.seed)
-    front = words_input if isinstance(source, np.ndarray) else states_input if isinstance(source, int) else encoder_input
+    front = (words_input if isinstance(source, np.ndarray) else states_input
+             if isinstance(source, int) else encoder_input)
     inputs, vectors, mask = front(config, source)
     whole = summarised(config, vectors["words"], mask)
     if "keyword" in vectors:
-        whole = keras.layers.Concatenate(name="beside_keyword")([whole, Pooling("mean", name="keyword_mean")(vectors["keyword"])])
+        whole = keras.layers.Concatenate(name="beside_keyword")(
+            [whole, Pooling("mean", name="keyword_mean")(vectors["keyword"])])
     hidden = keras.layers.Dropout(config.dropout, name="dropout")(whole)
     hidden = keras.layers.Dense(16, activation="relu", name="dense")(hidden)
     probability = keras.layers.Dense(1, activation="sigmoid", name="probability")(hidden)
-    return compiled(keras.Model(inputs, probability, name="disaster"), config, steps, AT_ONCE if config.fused and isinstance(source, np.ndarray) else 1)
+    return compiled(keras.Model(inputs, probability, name="disaster"), config, steps,
+                    AT_ONCE if config.fused and isinstance(source, np.ndarray) else 1)
 
 # %% ../nbs/20_model.ipynb #7a90fab9
 def parameter_counts(model: keras.Model) -> dict[str, int]: # total, trainable
@@ -159,18 +187,22 @@ def layer_table(model: keras.Model) -> pd.DataFrame: # layer, kind, output, para
     def shape(layer) -> str:
         output = layer.output
         if isinstance(output, dict): output = next(iter(output.values()))
-        return str(tuple("batch" if i == 0 else n or "seq_len" for i, n in enumerate(output.shape))).replace("'", "")
-    return pd.DataFrame([{
-        "layer": layer.name, "kind": type(layer).__name__, "output": shape(layer), "parameters": layer.count_params(),
-        "trainable": "yes" if layer.trainable_weights else "no" if layer.weights else "",
-    } for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)])
+        return str(tuple("batch" if i == 0 else n or "seq_len"
+                         for i, n in enumerate(output.shape))).replace("'", "")
+    return pd.DataFrame([{"layer": layer.name, "kind": type(layer).__name__, "output": shape(layer),
+                          "parameters": layer.count_params(),
+                          "trainable": "yes" if layer.trainable_weights else "no" if layer.weights
+                          else "",} for layer in model.layers
+                         if not isinstance(layer, keras.layers.InputLayer)])
 
 # %% ../nbs/20_model.ipynb #88c306b3
 def lengths(inputs: dict[str, np.ndarray]) -> np.ndarray: # int64 (n,), at least 1
     "Positions that each row fills, up to its last one that is not padding."
     first = next(iter(inputs.values()))
-    filled = (first[..., :8] != 0).any(axis=-1) if first.ndim == 3 else first != 0 # eight numbers of a state are never all exactly 0
-    return np.maximum(1, first.shape[1] - filled[:, ::-1].argmax(axis=1)) * filled.any(axis=1) + ~filled.any(axis=1)
+    # eight numbers of a state are never all exactly 0
+    filled = (first[..., :8] != 0).any(axis=-1) if first.ndim == 3 else first != 0
+    return (np.maximum(1, first.shape[1] - filled[:, ::-1].argmax(axis=1)) * filled.any(axis=1)
+            + ~filled.any(axis=1))
 
 # %% ../nbs/20_model.ipynb #1a0058e4
 def rows_of(
@@ -179,7 +211,8 @@ def rows_of(
     length: int, # positions kept
 ) -> dict[str, np.ndarray]:
     "Some rows of every input, cut to a length; the keyword keeps its own."
-    return {name: values[rows] if name == "keyword" else values[rows, :length] for name, values in inputs.items()}
+    return {name: values[rows] if name == "keyword" else values[rows, :length]
+            for name, values in inputs.items()}
 
 # %% ../nbs/20_model.ipynb #d35cdb6f
 WIDTHS = 5 # buckets
@@ -191,9 +224,11 @@ def widths(
     "The widths of buckets with the least padding in all, by a dynamic programme over the lengths that occur."
     values, rows = np.unique(lengths, return_counts=True)
     below = np.concatenate([[0], np.cumsum(rows)]) # rows shorter than each value
-    best, chosen = np.append(0, np.full(len(values), np.inf)), [()] * (len(values) + 1) # of the first values: positions filled, their widths
+    # of the first values: positions filled, their widths
+    best, chosen = np.append(0, np.full(len(values), np.inf)), [()] * (len(values) + 1)
     for _ in range(count):
-        ends = [[best[start] + values[end - 1] * (below[end] - below[start]) for start in range(end)] for end in range(1, len(values) + 1)]
+        ends = [[best[start] + values[end - 1] * (below[end] - below[start])
+                 for start in range(end)] for end in range(1, len(values) + 1)]
         froms = [int(np.argmin(costs)) for costs in ends]
         chosen = [()] + [(*chosen[start], values[end]) for end, start in enumerate(froms)]
         best = np.append(0, [costs[start] for costs, start in zip(ends, froms)])
@@ -207,7 +242,8 @@ def similar_rows(
 ) -> list[np.ndarray]: # rows of each batch, in a random order
     "Cut the rows into batches of similar length, drawn anew at every call; no row is left out."
     mixed = chance.permutation(len(lengths))
-    order = mixed[np.argsort(np.searchsorted(widths(lengths), lengths[mixed]), kind="stable")] # by bucket; within one as mixed
+    # by bucket; within one as mixed
+    order = mixed[np.argsort(np.searchsorted(widths(lengths), lengths[mixed]), kind="stable")]
     drawn = np.split(order, np.arange(batch_size, len(order), batch_size))
     return [drawn[i] for i in chance.permutation(len(drawn))]
 
@@ -219,22 +255,28 @@ def bucketed(
     seed: int, # of the draw of the batches
 ) -> tf.data.Dataset: # of (inputs, labels)
     "Batches of rows of similar length, cut to the width of their bucket; every epoch draws them anew."
-    length, chance, steps = lengths(inputs), np.random.default_rng(seed), -(-len(labels) // batch_size)
+    length, chance, steps = lengths(inputs), np.random.default_rng(seed), -(-len(labels)
+                                                                            // batch_size)
     def epoch() -> np.ndarray: # all batches at once: Python is asked once, the rest is TensorFlow's
         drawn = np.full((steps, batch_size), -1)
-        for k, rows in enumerate(similar_rows(length, batch_size, chance)): drawn[k, :len(rows)] = rows
+        for k, rows in enumerate(similar_rows(length, batch_size, chance)):
+            drawn[k, :len(rows)] = rows
         return drawn
     width_of = tf.constant((stops := widths(length))[np.searchsorted(stops, length)])
     values, targets = {name: tf.constant(v) for name, v in inputs.items()}, tf.constant(labels)
     def cut(rows):
         rows = rows[rows >= 0]
         width = tf.reduce_max(tf.gather(width_of, rows))
-        return {name: tf.gather(v, rows) if name == "keyword" else tf.gather(v, rows)[:, :width] for name, v in values.items()}, tf.gather(targets, rows)
-    draw = lambda _: tf.ensure_shape(tf.numpy_function(epoch, [], "int64"), (steps, batch_size)) # a dataset from a generator would have the process give back all memory at once
+        return {name: tf.gather(v, rows) if name == "keyword" else tf.gather(v, rows)[:, :width]
+                for name, v in values.items()}, tf.gather(targets, rows)
+    # a dataset from a generator would have the process give back all memory at once
+    draw = lambda _: tf.ensure_shape(tf.numpy_function(epoch, [], "int64"), (steps, batch_size))
     made = tf.data.Dataset.from_tensors(0).map(draw).unbatch().map(cut)
     plain = tf.data.Options()
-    plain.autotune.enabled = plain.experimental_optimization.map_parallelization = False # an epoch's end would wait for the tuner to wake up
-    return made.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4).with_options(plain)
+    # an epoch's end would wait for the tuner to wake up
+    plain.autotune.enabled = plain.experimental_optimization.map_parallelization = False
+    return made.apply(tf.data.experimental.assert_cardinality(steps)).prefetch(4).with_options(
+        plain)
 
 # %% ../nbs/20_model.ipynb #49b3e9dc
 def predict(
@@ -247,5 +289,7 @@ def predict(
     inputs = {name: inputs[name] for name in model.input}
     order, probability = np.argsort(length, kind="stable"), np.zeros(len(length))
     for rows in np.split(order, np.arange(batch_size, len(order), batch_size)):
-        if len(rows): probability[rows] = np.asarray(model.predict_on_batch(rows_of(inputs, rows, length[rows].max())))[:, 0]
+        if len(rows):
+            probability[rows] = np.asarray(
+                model.predict_on_batch(rows_of(inputs, rows, length[rows].max())))[:, 0]
     return probability

@@ -13,7 +13,8 @@ from pathlib import Path
 
 # %% ../nbs/09_notebooks.ipynb #410679c1
 KERNEL = {"display_name": "python3", "language": "python", "name": "python3"}
-INJECTED = "injected-parameters" # papermill's tag for the cell that holds the values of one execution
+# papermill's tag for the cell that holds the values of one execution
+INJECTED = "injected-parameters"
 
 def tags(cell) -> list[str]:
     "Return the tags of a cell that belong to the notebook."
@@ -23,7 +24,8 @@ def clean_cell(cell, outputs: bool = False) -> None: # outputs: whether those of
     "Drop from a cell what an execution or an editor put into it."
     kept = tags(cell)
     cell.metadata = {"tags": kept} if kept else {}
-    shown = {name: value for name, value in cell.get("attachments", {}).items() if f"attachment:{name}" in cell.source}
+    shown = {name: value for name, value in cell.get("attachments", {}).items()
+             if f"attachment:{name}" in cell.source}
     cell.pop("attachments", None)
     if shown: cell.attachments = shown # a picture that the author pasted into the text
     if cell.cell_type == "code" and not outputs:
@@ -36,7 +38,8 @@ def clean(
     outputs: bool = False, # whether outputs and execution counts stay
 ): # the same notebook
     "Bring a notebook of format 4 into the form in which git holds it."
-    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    notebook.cells = [cell for cell in notebook.cells
+                      if INJECTED not in cell.metadata.get("tags", [])]
     for cell in notebook.cells: clean_cell(cell, outputs)
     notebook.metadata = {"kernelspec": dict(KERNEL)}
     notebook.nbformat_minor = 5
@@ -52,9 +55,12 @@ def parse(
         text = content.decode("utf-8-sig")
         plain = json.loads(text)
     except ValueError: return None
-    if not isinstance(plain, dict) or plain.get("nbformat") != 4 or not isinstance(plain.get("cells"), list): return None
+    if not isinstance(plain, dict) or plain.get("nbformat") != 4 or not isinstance(
+        plain.get("cells"), list):
+        return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore") # cells without an id get one, and of two equal ids one is changed
+        # cells without an id get one, and of two equal ids one is changed
+        warnings.simplefilter("ignore")
         return nbformat.reads(text, as_version=4)
 
 def stored(notebook) -> bytes:
@@ -70,7 +76,9 @@ def listed(
     *options: str, # of git ls-files; none: what git tracks
 ) -> set[str]: # file names; empty outside a repository
     "Return the notebooks of a folder that git lists."
-    try: found = subprocess.run(["git", "ls-files", "-z", *options, "--", "*.ipynb"], cwd=folder, capture_output=True, encoding="utf-8", errors="surrogateescape")
+    try:
+        found = subprocess.run(["git", "ls-files", "-z", *options, "--", "*.ipynb"], cwd=folder,
+                               capture_output=True, encoding="utf-8", errors="surrogateescape")
     except OSError: return set()
     return set(found.stdout.split("\0")) - {""} if found.returncode == 0 else set()
 
@@ -88,9 +96,10 @@ def project_notebooks(
 ) -> list[Path]: # by name
     "Return the notebooks of a folder that belong to the project, scratch and executed copies left out."
     tracked, ignored = listed(folder), listed(folder, "--others", "--ignored", "--exclude-standard")
-    paths = [path for path in sorted(folder.glob("*.ipynb")) if path.name in tracked or path.name not in ignored]
-    return [path for path in paths
-            if path.name in tracked or not (SCRATCH.match(path.name) or is_copy(parse(path.read_bytes()), path.name))]
+    paths = [path for path in sorted(folder.glob("*.ipynb")) if path.name in tracked
+             or path.name not in ignored]
+    return [path for path in paths if path.name in tracked
+            or not (SCRATCH.match(path.name) or is_copy(parse(path.read_bytes()), path.name))]
 
 # %% ../nbs/09_notebooks.ipynb #fa020e85
 def clean_file(
@@ -109,7 +118,8 @@ def before_saving(model: dict, path: str = "", **kwargs) -> None: # arguments as
     if model.get("type") != "notebook" or content.get("nbformat") != 4: return
     import nbformat
     notebook, name = nbformat.from_dict(content), Path(path).name
-    if not SCRATCH.match(name) and not is_copy(notebook, name): model["content"] = clean(notebook, outputs=True)
+    if not SCRATCH.match(name) and not is_copy(notebook, name):
+        model["content"] = clean(notebook, outputs=True)
 
 # %% ../nbs/09_notebooks.ipynb #4ac9c7df
 CONFLICT = re.compile(r"^`?(<{7}|>{7}) ", re.M)
@@ -121,10 +131,13 @@ def template_faults(notebook) -> list[str]: # sentences
     "Return what is wrong with a notebook that papermill executes."
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     parameters = [cell for cell in code if "parameters" in tags(cell)]
-    found = [f"cell {cell.id} defines a function or exports: that belongs in a numbered notebook" for cell in code if LOGIC.search(cell.source)]
+    found = [f"cell {cell.id} defines a function or exports: that belongs in a numbered notebook"
+             for cell in code if LOGIC.search(cell.source)]
     if len(parameters) > 1: found.append("has more than one cell with the tag `parameters`")
-    for line in (line for cell in parameters for line in cell.source.strip().splitlines() if line.strip()):
-        if not PARAMETER.fullmatch(line): found.append(f"a parameter is not written as `name: type = value # meaning`: {line}")
+    for line in (line for cell in parameters for line in cell.source.strip().splitlines()
+                 if line.strip()):
+        if not PARAMETER.fullmatch(line):
+            found.append(f"a parameter is not written as `name: type = value # meaning`: {line}")
     return found
 
 def faults(
@@ -133,9 +146,13 @@ def faults(
     "Return what makes a notebook unfit for git."
     content = path.read_bytes()
     notebook = parse(content)
-    if notebook is None: return ["is no notebook of format 4, or holds a merge conflict that nbdev_fix can turn into cells"]
-    found = [f"cell {cell.id} holds a merge conflict: keep one of the two and delete the marks" for cell in notebook.cells if CONFLICT.search(cell.source)]
-    found += [f"cell {cell.id} names a folder of one machine" for cell in notebook.cells if MACHINE_PATH.search(cell.source)]
+    if notebook is None:
+        return ["is no notebook of format 4, or holds a merge conflict that nbdev_fix can turn "
+                "into cells"]
+    found = [f"cell {cell.id} holds a merge conflict: keep one of the two and delete the marks"
+             for cell in notebook.cells if CONFLICT.search(cell.source)]
+    found += [f"cell {cell.id} names a folder of one machine" for cell in notebook.cells
+              if MACHINE_PATH.search(cell.source)]
     if not path.stem[:2].isdigit(): found += template_faults(notebook)
     if stored(clean(notebook)) != content: found.append("is not clean: run `make export`")
     return found

@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 
 from .data import UserError
-from .evaluation import (BINS, PALETTE, _calibration_table, _checked, _plain, _ratio, bins, figure, intervals,
-                                       metric_table, metrics, predicted)
+from .evaluation import (BINS, PALETTE, _calibration_table, _checked, _plain, _ratio,
+                                       bins, figure, intervals, metric_table, metrics, predicted)
 
 if TYPE_CHECKING: # matplotlib itself is loaded only where something is drawn
     from matplotlib.axes import Axes
@@ -40,7 +40,8 @@ def tempered(
 ) -> np.ndarray: # (n,)
     "The probabilities with their log odds divided by the temperature; raises `UserError` for one that is not above 0."
     from scipy.special import expit
-    if not 0 < temperature < np.inf: raise UserError(f"A temperature must be a number above 0, not {temperature}.")
+    if not 0 < temperature < np.inf:
+        raise UserError(f"A temperature must be a number above 0, not {temperature}.")
     return expit(_log_odds(np.asarray(probabilities, dtype="float64")) / temperature)
 
 # %% ../nbs/33_operating.ipynb #f8754c08
@@ -55,7 +56,8 @@ def temperature(
     labels, probabilities = _checked(labels, probabilities)
     towards_truth = _log_odds(probabilities) * (2 * labels - 1)
     loss = lambda log_t: np.logaddexp(0, -towards_truth * np.exp(-log_t)).mean()
-    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded", options={"xatol": 1e-7})
+    found = minimize_scalar(loss, bounds=(np.log(COLDEST), np.log(HOTTEST)), method="bounded",
+                            options={"xatol": 1e-7})
     return float(np.exp(found.x))
 
 # %% ../nbs/33_operating.ipynb #8e3573e7
@@ -65,9 +67,11 @@ def dealt(
     seed: int, # of the shuffling
 ) -> np.ndarray: # int (n,), 0 to folds - 1
     "The part that each tweet falls into; raises `UserError` for fewer tweets than parts."
-    if not 2 <= folds <= len(labels): raise UserError(f"{len(labels)} tweets cannot be dealt into {folds} parts.")
+    if not 2 <= folds <= len(labels):
+        raise UserError(f"{len(labels)} tweets cannot be dealt into {folds} parts.")
     part = np.empty(len(labels), dtype="int64")
-    part[np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))] = np.arange(len(labels)) % folds
+    part[np.lexsort((np.random.default_rng(seed).random(len(labels)), labels))] = (
+        np.arange(len(labels)) % folds)
     return part
 
 # %% ../nbs/33_operating.ipynb #035637e7
@@ -82,7 +86,8 @@ def _crossed(
     folds = min(folds, len(labels))
     part, out = dealt(labels, folds, seed), np.empty(len(labels))
     for k in range(folds):
-        out[part == k] = use(probabilities[part == k], fit(labels[part != k], probabilities[part != k]))
+        out[part == k] = use(probabilities[part == k],
+                             fit(labels[part != k], probabilities[part != k]))
     return out
 
 # %% ../nbs/33_operating.ipynb #74d1b612
@@ -101,10 +106,13 @@ def calibration_table(
     probabilities, # of class 1 (n,)
 ) -> pd.DataFrame: # metric, then a column for each state of the probabilities: value with its 95 % interval
     "Calibration error, log loss and Brier score as given and after tempering (cross-fitted)."
-    states = {"as given": probabilities, "tempered (cross-fitted)": cross_tempered(labels, probabilities)}
-    judged = {name: {**metrics(labels, p), "intervals": intervals(labels, p)} for name, p in states.items()}
+    states = {"as given": probabilities,
+              "tempered (cross-fitted)": cross_tempered(labels, probabilities)}
+    judged = {name: {**metrics(labels, p), "intervals": intervals(labels, p)}
+              for name, p in states.items()}
     table = metric_table(judged)
-    return table[table["metric"].isin(("calibration error", "log loss", "brier"))].reset_index(drop=True)
+    return table[table["metric"].isin(("calibration error", "log loss", "brier"))].reset_index(
+        drop=True)
 
 # %% ../nbs/33_operating.ipynb #64d6ff76
 def _counted(
@@ -132,13 +140,19 @@ def plot_calibration(
     states = {"as given": given, "tempered (cross-fitted)": cross_tempered(labels, given)}
     colours, drawn = (PALETTE["disaster"], PALETTE["not a disaster"]), figure(title, 7, 6)
     above, below = drawn.subplots(2, 1, sharex=True, height_ratios=[5, 2])
-    _plain(above, "", "Share that reports a disaster (fraction)").plot([0, 1], [0, 1], color=PALETTE["grey"], linestyle=":", label="taken at its word")
+    _plain(above, "", "Share that reports a disaster (fraction)").plot([0, 1], [0, 1],
+                                                                       color=PALETTE["grey"],
+                                                                       linestyle=":",
+                                                                       label="taken at its word")
     for (name, p), colour, marker in zip(states.items(), colours, "os"):
         ranges = _calibration_table(labels, p)
-        above.errorbar(ranges["mean"], ranges["share"], (ranges["share"] - ranges["low"], ranges["high"] - ranges["share"]), color=colour,
-                       marker=marker, markersize=5, linewidth=1, capsize=2, label=f"{name}: error {metrics(labels, p)['calibration_error']:.3f}")
+        above.errorbar(ranges["mean"], ranges["share"],
+                       (ranges["share"] - ranges["low"], ranges["high"] - ranges["share"]),
+                       color=colour, marker=marker, markersize=5, linewidth=1, capsize=2,
+                       label=f"{name}: error {metrics(labels, p)['calibration_error']:.3f}")
     above.legend(loc="upper left", frameon=False)
-    _counted(_plain(below, "Probability (mean of each range; bars: tweets in ranges of a tenth)", "Tweets"), states, colours)
+    _counted(_plain(below, "Probability (mean of each range; bars: tweets in ranges of a tenth)",
+                    "Tweets"), states, colours)
     return drawn
 
 # %% ../nbs/33_operating.ipynb #907373fe
@@ -162,9 +176,11 @@ def threshold_for(
     recall: float, # wanted at least, above 0 and at most 1
 ) -> float: # probability above which a tweet is flagged
     "The highest threshold that finds this share of the disasters; raises `UserError` where none are to be found."
-    if not 0 < recall <= 1: raise UserError(f"A recall to reach must be above 0 and at most 1, not {recall}.")
+    if not 0 < recall <= 1:
+        raise UserError(f"A recall to reach must be above 0 and at most 1, not {recall}.")
     rows = curve(labels, probabilities)
-    if not np.any(labels): raise UserError("No threshold can be chosen by recall: none of these tweets is a disaster.")
+    if not np.any(labels):
+        raise UserError("No threshold can be chosen by recall: none of these tweets is a disaster.")
     return float(rows["threshold"][rows["recall"] >= recall].iloc[0])
 
 # %% ../nbs/33_operating.ipynb #db4e8578
@@ -184,7 +200,8 @@ def operating_facts(
     probabilities, # of class 1 (n,)
 ) -> dict: # temperature, thresholds (recall -> threshold on the probabilities as given), fitted_on
     "What a run's record keeps for whoever uses the run; raises `UserError` as `threshold_for` does."
-    return {"temperature": temperature(labels, probabilities), "thresholds": thresholds(labels, probabilities), "fitted_on": "validation"}
+    return {"temperature": temperature(labels, probabilities),
+            "thresholds": thresholds(labels, probabilities), "fitted_on": "validation"}
 
 # %% ../nbs/33_operating.ipynb #a53951ad
 def cross_flagged(
@@ -195,16 +212,20 @@ def cross_flagged(
     seed: int = 42, # of the dealing
 ) -> np.ndarray: # (n,), 1 where a tweet is flagged, 0 elsewhere
     "Which tweets the threshold of the parts that they are not in flags; raises `UserError` as `dealt` and `threshold_for` do."
-    return _crossed(labels, probabilities, partial(threshold_for, recall=recall), predicted, folds, seed)
+    return _crossed(labels, probabilities, partial(threshold_for, recall=recall), predicted, folds,
+                    seed)
 
 # %% ../nbs/33_operating.ipynb #a0aa9b7b
 def _point(labels, probabilities, threshold: float) -> dict:
     "One operating point: the threshold, recall and precision with their 95 % bootstrap intervals, workload, F1."
-    figures, spans = metrics(labels, probabilities, threshold), intervals(labels, probabilities, threshold=threshold)
+    figures, spans = metrics(labels, probabilities, threshold), intervals(labels, probabilities,
+                                                                          threshold=threshold)
     point = {"threshold": threshold}
     for name in ("recall", "precision"):
-        point |= {name: figures[name], f"{name}_low": spans[name][0], f"{name}_high": spans[name][1]}
-    return point | {"workload": float(predicted(probabilities, threshold).mean()), "f1": figures["f1"]}
+        point |= {name: figures[name], f"{name}_low": spans[name][0],
+                  f"{name}_high": spans[name][1]}
+    return (point | {"workload": float(predicted(probabilities, threshold).mean()),
+                     "f1": figures["f1"]})
 
 # %% ../nbs/33_operating.ipynb #b7239bc9
 def operating_points(
@@ -214,10 +235,16 @@ def operating_points(
 ) -> pd.DataFrame: # name, threshold, recall, precision (each with _low and _high), workload, f1, crossfit_recall
     "The threshold one half and one for each recall, with what each finds and costs; raises `UserError` as `threshold_for` does."
     labels, probabilities = _checked(labels, probabilities)
-    rows = [{"name": "threshold 0.5", **_point(labels, probabilities, 0.5), "crossfit_recall": np.nan}] # chosen on no tweets
-    for recall, (name, threshold) in zip(recalls, thresholds(labels, probabilities, recalls).items()):
-        found = cross_flagged(labels, probabilities, recall)[labels == 1].mean() if labels.sum() > 1 else np.nan # a single disaster leaves none to choose by
-        rows.append({"name": f"recall {name}", **_point(labels, probabilities, threshold), "crossfit_recall": float(found)})
+    # chosen on no tweets
+    rows = [{"name": "threshold 0.5", **_point(labels, probabilities, 0.5),
+             "crossfit_recall": np.nan}]
+    for recall, (name, threshold) in zip(recalls,
+                                         thresholds(labels, probabilities, recalls).items()):
+        # a single disaster leaves none to choose by
+        found = (cross_flagged(labels, probabilities, recall)[labels == 1].mean()
+                 if labels.sum() > 1 else np.nan)
+        rows.append({"name": f"recall {name}", **_point(labels, probabilities, threshold),
+                     "crossfit_recall": float(found)})
     return pd.DataFrame(rows)
 
 # %% ../nbs/33_operating.ipynb #487e1f0a
@@ -225,11 +252,16 @@ def operating_table(
     points: pd.DataFrame, # what `operating_points` gave
 ) -> pd.DataFrame: # operating point, threshold, recall, recall cross-fitted, precision, tweets to read, F1 (text)
     "The operating points as they are shown."
-    with_span = lambda name: [f"{v:.3f} ({low:.3f}–{high:.3f})" for v, low, high in points[[name, f"{name}_low", f"{name}_high"]].itertuples(index=False)]
+    with_span = lambda name: [f"{v:.3f} ({low:.3f}–{high:.3f})"
+                              for v, low, high in points[
+                                  [name, f"{name}_low", f"{name}_high"]].itertuples(index=False)]
     crossed = ["–" if np.isnan(v) else f"{v:.3f}" for v in points["crossfit_recall"]]
-    return pd.DataFrame({"operating point": points["name"], "threshold": points["threshold"].map("{:.3f}".format), "recall": with_span("recall"),
-                         "recall, cross-fitted": crossed, "precision": with_span("precision"),
-                         "tweets to read": points["workload"].map("{:.1%}".format), "F1": points["f1"].map("{:.3f}".format)})
+    return pd.DataFrame({"operating point": points["name"],
+                         "threshold": points["threshold"].map("{:.3f}".format),
+                         "recall": with_span("recall"), "recall, cross-fitted": crossed,
+                         "precision": with_span("precision"),
+                         "tweets to read": points["workload"].map("{:.1%}".format),
+                         "F1": points["f1"].map("{:.3f}".format)})
 
 # %% ../nbs/33_operating.ipynb #5f1dc1fd
 def _marked(
@@ -241,8 +273,9 @@ def _marked(
     "Mark the operating points, each with a shape of its own, its name and one value in the legend."
     colours = [PALETTE[name] for name in ("disaster", "green", "pink", "orange", "sky")]
     for k, row in enumerate(points.to_dict("records")):
-        axes.plot(row[x], row[y], linestyle="none", marker="osD^v"[k % 5], markersize=8, color=colours[k % 5], markeredgecolor="white",
-                  zorder=3, label=f"{row['name']}: {told} {row[told]:.2f}")
+        axes.plot(row[x], row[y], linestyle="none", marker="osD^v"[k % 5], markersize=8,
+                  color=colours[k % 5], markeredgecolor="white", zorder=3,
+                  label=f"{row['name']}: {told} {row[told]:.2f}")
 
 # %% ../nbs/33_operating.ipynb #8ef9eb7e
 def plot_precision_recall(
@@ -253,9 +286,11 @@ def plot_precision_recall(
 ) -> "Figure":
     "Precision against recall over all thresholds, with the operating points and the share of disasters."
     rows, prevalence, drawn = curve(labels, probabilities), np.mean(labels), figure(title, 7, 4.6)
-    axes = _plain(drawn.add_subplot(), "Recall (share of the disasters that is found)", "Precision (share of the flagged that is real)")
+    axes = _plain(drawn.add_subplot(), "Recall (share of the disasters that is found)",
+                  "Precision (share of the flagged that is real)")
     axes.plot(rows["recall"], rows["precision"], color=PALETTE["not a disaster"], linewidth=1.5)
-    axes.axhline(prevalence, color=PALETTE["grey"], linestyle=":", label=f"all tweets: {prevalence:.2f} are disasters")
+    axes.axhline(prevalence, color=PALETTE["grey"], linestyle=":",
+                 label=f"all tweets: {prevalence:.2f} are disasters")
     _marked(axes, points, "recall", "precision", told="precision")
     axes.set_xlim(-0.02, 1.02); axes.set_ylim(0, 1.03)
     axes.legend(loc="lower left", frameon=False)
@@ -270,10 +305,13 @@ def plot_workload(
 ) -> "Figure":
     "Recall against the share of tweets read, in the order of probability, with the operating points."
     rows, prevalence, drawn = curve(labels, probabilities), np.mean(labels), figure(title, 7, 4.6)
-    axes = _plain(drawn.add_subplot(), "Tweets read, highest probability first (share of all)", "Recall (share of the disasters that is found)")
-    axes.plot([0, prevalence, 1], [0, 1, 1], color=PALETTE["grey"], linestyle="--", linewidth=1, label="best possible order")
+    axes = _plain(drawn.add_subplot(), "Tweets read, highest probability first (share of all)",
+                  "Recall (share of the disasters that is found)")
+    axes.plot([0, prevalence, 1], [0, 1, 1], color=PALETTE["grey"], linestyle="--", linewidth=1,
+              label="best possible order")
     axes.plot([0, 1], [0, 1], color=PALETTE["grey"], linestyle=":", label="reading in random order")
-    axes.plot([0, *rows["workload"]], [0, *rows["recall"]], color=PALETTE["not a disaster"], linewidth=1.8, label="this run's order")
+    axes.plot([0, *rows["workload"]], [0, *rows["recall"]], color=PALETTE["not a disaster"],
+              linewidth=1.8, label="this run's order")
     _marked(axes, points, "workload", "recall", told="workload")
     axes.set_xlim(-0.02, 1.02); axes.set_ylim(0, 1.03)
     axes.legend(loc="lower right", frameon=False)
@@ -298,10 +336,13 @@ def prevalence_table(
 ) -> pd.DataFrame: # prevalence, and for each operating point its precision there (fractions of 1)
     "Precision of each operating point where disasters are rarer; raises `UserError` when one class is missing."
     labels, probabilities = _checked(labels, probabilities)
-    if labels.all() or not labels.any(): raise UserError("Precision can be restated only where both disasters and other tweets were judged.")
+    if labels.all() or not labels.any():
+        raise UserError("Precision can be restated only where both disasters and other tweets were "
+                        "judged.")
     table = {"prevalence": prevalences}
     for name, threshold in zip(points["name"], points["threshold"]):
         flagged = predicted(probabilities, threshold)
         rates = flagged[labels == 1].mean(), flagged[labels == 0].mean()
-        table[f"precision, {name}"] = [float(restated(*rates, prevalence)) for prevalence in prevalences]
+        table[f"precision, {name}"] = [float(restated(*rates, prevalence))
+                                       for prevalence in prevalences]
     return pd.DataFrame(table)

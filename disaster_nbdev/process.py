@@ -43,7 +43,8 @@ def check_ended() -> None:
 # %% ../nbs/06_process.ipynb #20370f5d
 @contextmanager
 def ended_by_signals(
-    for_good: bool = False, # whether the process ends afterwards: then signals stay ignored after the first
+    # whether the process ends afterwards: then signals stay ignored after the first
+    for_good: bool = False,
 ) -> Iterator[None]:
     "Raise `Ended` in this block at the first signal that asks to end; signals that are ignored stay so."
     mine = threading.current_thread() is threading.main_thread()
@@ -55,7 +56,8 @@ def ended_by_signals(
     try: yield
     finally:
         last = for_good and bool(ASKED)
-        for number, handler in taken.items(): signal.signal(number, signal.SIG_IGN if last else handler)
+        for number, handler in taken.items():
+            signal.signal(number, signal.SIG_IGN if last else handler)
         if taken: ASKED.clear()
 
 # %% ../nbs/06_process.ipynb #b2ce122e
@@ -96,7 +98,8 @@ def _answer(function: Callable, arguments: tuple) -> bytes: # pickled (True, res
     try: return pickle.dumps((True, function(*arguments)), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         try: return pickle.dumps((False, error))
-        except Exception: return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
+        except Exception:
+            return pickle.dumps((False, RuntimeError(f"{type(error).__name__}: {error}")))
 
 def serve() -> None:
     "Work for the process at the other end of standard input and output, as long as there is one."

@@ -57,7 +57,8 @@ def _bound(statement: ast.AST) -> set[str]:
     "Return the names that a statement of a module binds, imports aside."
     if isinstance(statement, DEFINITIONS): return {statement.name}
     if isinstance(statement, ast.comprehension): return set() # a scope of its own
-    if isinstance(statement, ast.Name): return {statement.id} if isinstance(statement.ctx, ast.Store) else set()
+    if isinstance(statement, ast.Name):
+        return {statement.id} if isinstance(statement.ctx, ast.Store) else set()
     return set().union(*map(_bound, ast.iter_child_nodes(statement)))
 
 def _is_idle(statement: ast.stmt) -> bool:
@@ -149,9 +150,10 @@ def as_lists(
     return [type(node).__name__, *kept]
 
 # %% ../nbs/05_provenance.ipynb #3fc1ea36
-CARRIERS = {"UserError", "one_of", "project_root", "resolve", "write_whole", "whole_folder", "write_folder", "beside",
-            "cache_folder", "cache_file", "kept", "keep", "quiet_stderr", "report_folder", "models_folder",
-            "versions", "git_commit", "code_parts", "code_hash", "made_by", "run_code"}
+CARRIERS = {"UserError", "one_of", "project_root", "resolve", "write_whole", "whole_folder",
+            "write_folder", "beside", "cache_folder", "cache_file", "kept", "keep", "quiet_stderr",
+            "report_folder", "models_folder", "versions", "git_commit", "code_parts", "code_hash",
+            "made_by", "run_code"}
 
 @dataclass(frozen=True)
 class Reached:
@@ -207,7 +209,8 @@ class Code:
 def _attributes(statement: ast.stmt, name: str) -> set[str]: # "*": it is used in another way too
     "Return the attributes of a name that a statement uses."
     nodes = list(ast.walk(statement))
-    found = {n.attr for n in nodes if isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == name}
+    found = {n.attr for n in nodes if isinstance(n, ast.Attribute)
+             and getattr(n.value, "id", "") == name}
     dotted = sum(isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == name for n in nodes)
     plain = sum(isinstance(n, ast.Name) and n.id == name for n in nodes)
     return found if dotted == plain else found | {"*"}
@@ -228,7 +231,8 @@ def describe(
         if home is None: origins += [[name, there]] if there else []
         elif there: uses.add((home, there))
         else: modules[name] = home
-    for name, home in modules.items(): uses |= {(home, each) for each in _attributes(stripped, name)}
+    for name, home in modules.items():
+        uses |= {(home, each) for each in _attributes(stripped, name)}
     text = json.dumps([as_lists(stripped, modules), origins])
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
     return Reached(label, digest, frozenset(uses))
@@ -249,13 +253,16 @@ def reach(
     waiting, seen, found, modules = list(roots), set(), [], set()
     while waiting:
         module, name = waiting.pop()
-        if (module, name) in seen or module not in code.sources or (name in CARRIERS and module.isidentifier()): continue
+        if (module, name) in seen or module not in code.sources or (name in CARRIERS
+                                                                    and module.isidentifier()):
+            continue
         seen.add((module, name))
         names = code.module(module).names
         if name == "*": waiting += [(module, each) for each in names]
         home, there = code.resolve(module, name, {}) if name not in names else (module, name)
         if (home, there) != (module, name) and home and there: waiting.append((home, there))
-        new = [describe(code, module, name, each, (choices or {}).get(name)) for each in names.get(name, [])]
+        new = [describe(code, module, name, each, (choices or {}).get(name))
+               for each in names.get(name, [])]
         if module not in modules:
             modules.add(module)
             effects = code.module(module).effects
@@ -293,7 +300,8 @@ def template_source(
     if not path.is_file(): return ""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return "\n".join(line for cell in code for line in cell.split("\n") if line[:1] not in ("%", "!"))
+    return "\n".join(line for cell in code for line in cell.split("\n")
+                     if line[:1] not in ("%", "!"))
 
 # %% ../nbs/05_provenance.ipynb #617959ce
 def _writes(statement: ast.stmt) -> bool:
@@ -312,17 +320,20 @@ def template_code(
     code = Code({**package.sources, f"{name}.ipynb": source})
     code._parsed.update(package._parsed)
     notebook = code.module(f"{name}.ipynb")
-    writers = [] if whole else [n for n, found in notebook.names.items() if any(map(_writes, found))]
+    writers = ([] if whole else [n for n, found in notebook.names.items()
+                                 if any(map(_writes, found))])
     if writers: notebook.effects.clear() # tables and figures below the record
     return code, [(f"{name}.ipynb", each) for each in writers or ["*"]]
 
 # %% ../nbs/05_provenance.ipynb #8b33e968
 def code_parts(
-    *roots: str, # "module.name", "module.*"; of a template "name.ipynb", or "name.ipynb.*" for its whole page
+    # "module.name", "module.*"; of a template "name.ipynb", or "name.ipynb.*" for its whole page
+    *roots: str,
     choices: Mapping[str, Iterable[str]] | None = None, # registry -> the keys that are used
 ) -> dict[str, str]: # label -> digest
     "Return the parts of this package's code that the roots reach."
-    frozen = tuple(sorted((name, tuple(sorted(map(str, keys)))) for name, keys in (choices or {}).items()))
+    frozen = tuple(sorted((name, tuple(sorted(map(str, keys))))
+                          for name, keys in (choices or {}).items()))
     return dict(_code_parts(roots, frozen))
 
 @cache
@@ -331,7 +342,8 @@ def _code_parts(roots: tuple[str, ...], frozen: tuple) -> dict[str, str]:
     templates = [template_source(root.partition(".ipynb")[0]) for root in roots if ".ipynb" in root]
     state = json.dumps([roots, frozen, templates, LOADED.sources], sort_keys=True).encode("utf-8", "surrogatepass")
     file = cache_folder()/"code"/f"{hashlib.sha256(state).hexdigest()[:32]}.json"
-    with suppress(OSError, ValueError, TypeError): return dict(json.loads(file.read_text(encoding="utf-8")))
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads(file.read_text(encoding="utf-8")))
     parts = _reached_parts(roots, frozen)
     with suppress(OSError, UserError):
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -369,7 +381,8 @@ def changed_parts(
     return sorted(label for label in {*old, *new} if old.get(label) != new.get(label))
 
 # %% ../nbs/05_provenance.ipynb #bb2edb20
-LIBRARIES = ("tensorflow", "keras", "keras-hub", "numpy", "pandas", "scikit-learn", "gensim", "disaster_nbdev")
+LIBRARIES = ("tensorflow", "keras", "keras-hub", "numpy", "pandas", "scikit-learn", "gensim",
+             "disaster_nbdev")
 
 def versions() -> dict[str, str]: # name -> version
     "Return the versions of Python and of the installed libraries that take part in a result."

@@ -19,7 +19,8 @@ from scipy.sparse.csgraph import connected_components
 from .data import Dataset, UserError, composed
 
 # %% ../nbs/01_quality.ipynb #1555d856
-_DROPPED = re.compile(r"https?://\S+|@\w+|[\W_\x80-\xff]") # web addresses, mentions, punctuation and broken letters
+# web addresses, mentions, punctuation and broken letters
+_DROPPED = re.compile(r"https?://\S+|@\w+|[\W_\x80-\xff]")
 _NO_CHARACTER = re.compile(r"&#\d{9,};?") # a number of thousands of digits would stop html.unescape
 
 def normalised(
@@ -36,20 +37,24 @@ def _twin_groups(
     key: Callable[[str], str] = normalised, # texts are the same when this makes them equal
 ) -> pd.DataFrame: # one row for each text that occurs twice or more: text (after `key`), tweets, disasters (counts)
     "Texts that occur more than once, in the order of their first tweet."
-    texts = pd.Series([key(text) for text in train.text], index=train.index, dtype=object, name="text")
-    groups = train.target.groupby(texts, sort=False).agg(tweets="size", disasters="sum").reset_index()
+    texts = pd.Series([key(text) for text in train.text], index=train.index, dtype=object,
+                      name="text")
+    groups = train.target.groupby(texts, sort=False).agg(tweets="size",
+                                                         disasters="sum").reset_index()
     return groups[groups.tweets > 1].reset_index(drop=True)
 
 # %% ../nbs/01_quality.ipynb #5614f6fc
 def repeats(
     train: pd.DataFrame, # text, target
-    key: Callable[[str], str] = normalised, # texts are the same when this makes them equal; `str` compares raw texts
+    # texts are the same when this makes them equal; `str` compares raw texts
+    key: Callable[[str], str] = normalised,
 ) -> dict[str, int]: # repeats (tweets that repeat an earlier one), groups, rows, conflicting_groups, conflicting_rows
     "Count groups of equal texts, the rows in them, and those with both labels."
     groups = _twin_groups(train, key)
     both = groups[(groups.disasters > 0) & (groups.disasters < groups.tweets)]
-    return {"repeats": int((groups.tweets - 1).sum()), "groups": len(groups), "rows": int(groups.tweets.sum()),
-            "conflicting_groups": len(both), "conflicting_rows": int(both.tweets.sum())}
+    return {"repeats": int((groups.tweets - 1).sum()), "groups": len(groups),
+            "rows": int(groups.tweets.sum()), "conflicting_groups": len(both),
+            "conflicting_rows": int(both.tweets.sum())}
 
 # %% ../nbs/01_quality.ipynb #1a821a37
 def conflicts(
@@ -85,14 +90,18 @@ def noise_ceiling(
 ) -> dict: # tweets, groups (counts); disagreement with its 95 % interval low, high; accuracy_low, accuracy_high; None without twins
     "How often twins differ in label, and between which accuracies the best possible model on such tweets lies."
     groups = _twin_groups(train)
-    tweets, disasters = (groups[column].to_numpy(dtype="int64") for column in ("tweets", "disasters"))
+    tweets, disasters = (groups[column].to_numpy(dtype="int64")
+                         for column in ("tweets", "disasters"))
     counts = {"tweets": int(tweets.sum()), "groups": len(tweets)}
-    if not len(tweets): return counts | dict.fromkeys(("disagreement", "low", "high", "accuracy_low", "accuracy_high"))
+    if not len(tweets):
+        return (counts | dict.fromkeys(("disagreement", "low", "high", "accuracy_low",
+                                        "accuracy_high")))
     d, draw = _disagreement(tweets, disasters), np.random.default_rng(seed)
     drawn = (draw.integers(len(tweets), size=len(tweets)) for _ in range(resamples))
     low, high = np.percentile([_disagreement(tweets[i], disasters[i]) for i in drawn], [2.5, 97.5])
-    return counts | {"disagreement": d, "low": float(low), "high": float(high), "accuracy_low": 1 - min(d, 0.5),
-                     "accuracy_high": (1 + max(1 - 2 * d, 0) ** 0.5) / 2}
+    return (counts | {"disagreement": d, "low": float(low), "high": float(high),
+                      "accuracy_low": 1 - min(d, 0.5),
+                      "accuracy_high": (1 + max(1 - 2 * d, 0) ** 0.5) / 2})
 
 # %% ../nbs/01_quality.ipynb #8ecf81f0
 MARKS: dict[str, tuple[str, str]] = { # name -> (column, pattern in it)
@@ -109,17 +118,22 @@ def marks(
     "Tweets that carry a mark, and how often those with it and those without report a disaster."
     rows, target = [], dataset.train.target
     for name, (column, pattern) in patterns.items():
-        has, test_has = (frame[column].fillna("").str.contains(pattern) for frame in (dataset.train, dataset.test))
-        shares = [float(labels.mean()) if len(labels) else None for labels in (target[has], target[~has])]
+        has, test_has = (frame[column].fillna("").str.contains(pattern)
+                         for frame in (dataset.train, dataset.test))
+        shares = [float(labels.mean()) if len(labels) else None
+                  for labels in (target[has], target[~has])]
         rows.append((name, int(has.sum()), int(test_has.sum()), *shares))
-    return pd.DataFrame(rows, dtype=object, columns=["mark", "train tweets", "test tweets", "label 1 with it", "label 1 without it"])
+    return pd.DataFrame(rows, dtype=object,
+                        columns=["mark", "train tweets", "test tweets", "label 1 with it",
+                                 "label 1 without it"])
 
 # %% ../nbs/01_quality.ipynb #3517aebe
 def keywords(
     train: pd.DataFrame, # keyword
 ) -> pd.Series: # the keywords as words, on the rows of `train`; empty where none is given
     "Keywords with their spaces, in lower case: `oil spill` for `oil%20spill`; a missing one is a keyword of its own."
-    return train.keyword.fillna("").map(lambda keyword: " ".join(composed(unquote(keyword)).lower().split())).astype(object)
+    return train.keyword.fillna("").map(
+        lambda keyword: " ".join(composed(unquote(keyword)).lower().split())).astype(object)
 
 # %% ../nbs/01_quality.ipynb #7252242c
 def label_shares(
@@ -129,7 +143,8 @@ def label_shares(
     "How often the tweets of each value report a disaster."
     shares = train.target.groupby(by.to_numpy(dtype=object)).agg(["size", "mean"]).reset_index()
     shares.columns = ["value", "tweets", "label 1, share"]
-    return shares.sort_values(["label 1, share", "tweets", "value"], ascending=[False, False, True]).reset_index(drop=True)
+    return shares.sort_values(["label 1, share", "tweets", "value"],
+                              ascending=[False, False, True]).reset_index(drop=True)
 
 # %% ../nbs/01_quality.ipynb #dd3c7f84
 _BLOCK = 4_000_000 # similarities held at a time, about 50 MB
@@ -140,7 +155,8 @@ def _descriptions(
     "TF-IDF of the runs of five characters that at least two texts share."
     from sklearn.feature_extraction.text import TfidfVectorizer
     if max(map(len, texts), default=0) < 5: return csr_array((len(texts), 0), dtype="float32")
-    rows = TfidfVectorizer(analyzer="char", ngram_range=(5, 5), lowercase=False, sublinear_tf=True, dtype=np.float32).fit_transform(texts)
+    rows = TfidfVectorizer(analyzer="char", ngram_range=(5, 5), lowercase=False, sublinear_tf=True,
+                           dtype=np.float32).fit_transform(texts)
     # Dropping after the weighting leaves all cosines as they are: a run of one text meets nothing.
     return csr_array(rows)[:, np.bincount(rows.indices, minlength=rows.shape[1]) > 1]
 
@@ -169,10 +185,12 @@ def _leaders(
 # %% ../nbs/01_quality.ipynb #4424c6f0
 def near_duplicate_groups(
     texts: Iterable[str], # raw tweets
-    threshold: float = 0.5, # cosine from which two tweets belong together, above 0 and at most 1; 1: twins only
+    # cosine from which two tweets belong together, above 0 and at most 1; 1: twins only
+    threshold: float = 0.5,
 ) -> np.ndarray: # int64 (n,), group numbers from 0 in the order of first appearance
     "Group tweets that are nearly the same; raises `UserError` for a threshold outside (0, 1]."
-    if not 0 < threshold <= 1: raise UserError(f"The threshold must be above 0 and at most 1, not {threshold}.")
+    if not 0 < threshold <= 1:
+        raise UserError(f"The threshold must be above 0 and at most 1, not {threshold}.")
     keys = [normalised(text) for text in texts]
     distinct = sorted(set(keys))
     group = np.arange(len(distinct))
@@ -206,8 +224,10 @@ def borderline_pairs(
     distinct, nearest = sorted({normalised(text) for text in texts}), {True: [], False: []}
     for found in _similar(distinct, threshold / 2):
         for joined, pairs in nearest.items():
-            nearest[joined] = sorted([*pairs, *_nearest(found, threshold, joined, n)], key=lambda p: abs(p[0] - threshold))[:n]
-    rows = [(cosine, distinct[i], distinct[j]) for cosine, i, j in sorted(nearest[True] + nearest[False], reverse=True)]
+            nearest[joined] = sorted([*pairs, *_nearest(found, threshold, joined, n)],
+                                     key=lambda p: abs(p[0] - threshold))[:n]
+    rows = [(cosine, distinct[i], distinct[j])
+            for cosine, i, j in sorted(nearest[True] + nearest[False], reverse=True)]
     return pd.DataFrame(rows, columns=["cosine", "one", "other"])
 
 # %% ../nbs/01_quality.ipynb #56dae975
@@ -219,12 +239,17 @@ def _whole_groups(
     "The best of five folds of whole groups; raises `UserError` when no fold leaves both labels on both sides."
     from sklearn.model_selection import StratifiedGroupKFold
     if len(set(groups)) < 5 or train.target.value_counts().min() < 5 or train.target.nunique() < 2:
-        raise UserError(f"At least five {of} and five tweets of each label are needed for this split.")
-    folds = StratifiedGroupKFold(5, shuffle=True, random_state=42).split(train, train.target, groups)
+        raise UserError(f"At least five {of} and five tweets of each label are needed for this "
+                        f"split.")
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=42).split(train, train.target,
+                                                                         groups)
     parts = [(train.iloc[rest], train.iloc[fold]) for rest, fold in folds]
     fit = [part for part in parts if part[0].target.nunique() == part[1].target.nunique() == 2]
-    if not fit: raise UserError(f"The {of} cannot be split so that both labels stand on both sides; use the split `study`.")
-    return min(fit, key=lambda part: abs(len(part[1]) / len(train) - 0.2) + abs(part[1].target.mean() - train.target.mean()))
+    if not fit:
+        raise UserError(f"The {of} cannot be split so that both labels stand on both sides; use "
+                        f"the split `study`.")
+    return min(fit, key=lambda part: abs(len(part[1]) / len(train) - 0.2)
+               + abs(part[1].target.mean() - train.target.mean()))
 
 # %% ../nbs/01_quality.ipynb #3db95ba3
 def grouped_split(
@@ -261,33 +286,50 @@ def _repeat_rows(dataset: Dataset) -> list[tuple[str, str, str]]: # what, value,
     train, test = dataset.train, dataset.test
     raw, same, ceiling = repeats(train, str), repeats(train), noise_ceiling(train)
     groups = pd.Series(near_duplicate_groups(train.text))
-    return [("training tweets that repeat an earlier one letter by letter", _count(raw["repeats"], len(train)),
-             "They count double in training and in every score."),
-            ("the same without links, mentions and punctuation", _count(same["repeats"], len(train)),
-             "A random split puts copies on both sides: part of its score is memory."),
-            ("training tweets with a near-duplicate", _count(int(groups.duplicated(keep=False).sum()), len(train)),
+    return [("training tweets that repeat an earlier one letter by letter",
+             _count(raw["repeats"], len(train)),
+             "They count double in training and in every score."), ("the same without links, "
+                                                                    "mentions and punctuation",
+                                                                    _count(same["repeats"],
+                                                                           len(train)),
+                                                                    "A random split puts copies on "
+                                                                    "both sides: part of its score "
+                                                                    "is memory."),
+            ("training tweets with a near-duplicate",
+             _count(int(groups.duplicated(keep=False).sum()), len(train)),
              "The split `grouped` keeps them on one side."),
             ("test tweets with a twin in train", _count(int(twins(train, test).sum()), len(test)),
              "The test score is partly memory, too."),
-            ("twins that carry both labels", f"{same['conflicting_groups']:,} texts, {same['conflicting_rows']:,} tweets",
-             "No model can be right about all of them."),
-            ("chance that a random twin has the other label", f"{_share(ceiling['disagreement'])} (95% interval {_share(ceiling['low'])} "
-             f"to {_share(ceiling['high'])})", "The noise of the labels, as far as repeated tweets show it."),
-            ("best possible accuracy on tweets with twins", f"{_share(ceiling['accuracy_low'])} to {_share(ceiling['accuracy_high'])}",
-             "Lower if the noise sits in texts that nobody can decide, higher if it is spread evenly.")]
+            ("twins that carry both labels",
+             f"{same['conflicting_groups']:,} texts, {same['conflicting_rows']:,} tweets",
+             "No model can be right about all of them."), ("chance that a random twin has the "
+                                                           "other label",
+                                                           f"{_share(ceiling['disagreement'])} "
+                                                           f"(95% interval "
+                                                           f"{_share(ceiling['low'])} "
+                                                           f"to {_share(ceiling['high'])})",
+                                                           "The noise of the labels, as far as "
+                                                           "repeated tweets show it."),
+            ("best possible accuracy on tweets with twins",
+             f"{_share(ceiling['accuracy_low'])} to {_share(ceiling['accuracy_high'])}",
+             "Lower if the noise sits in texts that nobody can decide, higher if it is spread "
+             "evenly.")]
 
 # %% ../nbs/01_quality.ipynb #8438ec85
 def _mark_rows(dataset: Dataset) -> list[tuple[str, str, str]]: # what, value, why it matters
     "Marks of how a tweet was posted, stored and found."
-    why = {"web address": "A model may learn who posts links.", "broken encoding": "Words are torn apart where quotes and dashes stood.",
-           "HTML entity": "amp, lt and gt are read as words.", "%20 in the keyword": "Decode it before the keyword is used as words."}
+    why = {"web address": "A model may learn who posts links.",
+           "broken encoding": "Words are torn apart where quotes and dashes stood.",
+           "HTML entity": "amp, lt and gt are read as words.",
+           "%20 in the keyword": "Decode it before the keyword is used as words."}
     rows = [(f"{mark}: training, test tweets", f"{train:,}, {test:,}",
              f"{why[mark]} Disasters with it {_share(having)}, without it {_share(lacking)}.")
             for mark, train, test, having, lacking in marks(dataset).itertuples(index=False)]
     shares = label_shares(dataset.train, keywords(dataset.train))
     known = keywords(dataset.test).isin(set(shares.value))
     span = f"{_share(shares['label 1, share'].min())} to {_share(shares['label 1, share'].max())}"
-    return [*rows, ("disasters by keyword, least to most", span, "A model may lean on the keyword and on its traces in the text."),
+    return [*rows, ("disasters by keyword, least to most", span,
+                    "A model may lean on the keyword and on its traces in the text."),
             ("test tweets whose keyword occurs in train", _count(int(known.sum()), len(known)),
              "The next disaster brings new ones; the split `keyword` asks for that.")]
 
@@ -296,4 +338,5 @@ def report(
     dataset: Dataset,
 ) -> pd.DataFrame: # what, value, why it matters (texts for a page)
     "What is wrong with the tweets as data, and why it matters."
-    return pd.DataFrame([*_repeat_rows(dataset), *_mark_rows(dataset)], columns=["what", "value", "why it matters"])
+    return pd.DataFrame([*_repeat_rows(dataset), *_mark_rows(dataset)],
+                        columns=["what", "value", "why it matters"])

@@ -45,9 +45,11 @@ def settings_from(
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     typed(configuration, {name: field.type for name, field in fields.items()}, "config.json")
     for name, field in fields.items():
-        if field.default is dataclasses.MISSING and name not in configuration: raise Damaged(f"config.json says no {name}")
+        if field.default is dataclasses.MISSING and name not in configuration:
+            raise Damaged(f"config.json says no {name}")
     settings = Settings(**{name: value for name, value in configuration.items() if name in fields})
-    if settings.cleaning not in CLEANINGS: raise Damaged(f"config.json: there is no cleaning {settings.cleaning[:40]!r}")
+    if settings.cleaning not in CLEANINGS:
+        raise Damaged(f"config.json: there is no cleaning {settings.cleaning[:40]!r}")
     return settings
 
 # %% ../nbs/14_reader.ipynb #fc8a7d0a
@@ -62,7 +64,8 @@ def keywords_of(
     frame: pd.DataFrame, # keyword
 ) -> pd.Series:
     "The keywords as words; empty where there is none."
-    return pd.Series(keyword_words(frame["keyword"]), index=frame.index, name="keyword", dtype="str")
+    return pd.Series(keyword_words(frame["keyword"]), index=frame.index, name="keyword",
+                     dtype="str")
 
 # %% ../nbs/14_reader.ipynb #6605ae73
 def texts_to_clean(
@@ -71,7 +74,8 @@ def texts_to_clean(
     config, # use_keyword
 ) -> list[str]:
     "What of each tweet is cleaned: its text, with the keyword in front where the run wants it."
-    return [f"{keyword} {text}" for keyword, text in zip(keywords, texts)] if config.use_keyword else list(texts)
+    return ([f"{keyword} {text}" for keyword, text in zip(keywords, texts)] if config.use_keyword
+            else list(texts))
 
 # %% ../nbs/14_reader.ipynb #0971e8fb
 def cleaned_texts(
@@ -80,7 +84,8 @@ def cleaned_texts(
     ranks=None, # of the run's vectors, or who tells them, as for `clean.cleaner`
 ) -> list[str]: # one cleaned tweet per row
     "The words that the network will read."
-    return cleaner(config.cleaning, ranks)(texts_to_clean(frame["text"], keywords_of(frame), config))
+    return cleaner(config.cleaning, ranks)(
+        texts_to_clean(frame["text"], keywords_of(frame), config))
 
 # %% ../nbs/14_reader.ipynb #da9594fe
 @dataclass(frozen=True)
@@ -105,10 +110,12 @@ class Reader:
 
     def inputs(self, frame: pd.DataFrame) -> dict[str, np.ndarray]: # keyword, text -> name -> (n, seq_len, ...)
         "What the network reads for each row."
-        return (word_inputs if self.vocabulary else encoder_inputs)(self, frame["text"], keywords_of(frame))
+        return (word_inputs if self.vocabulary else encoder_inputs)(self, frame["text"],
+                                                                    keywords_of(frame))
 
 # %% ../nbs/14_reader.ipynb #725b2024
-CUT: ContextVar[list[int] | None] = ContextVar("cut", default=None) # a list that takes how many texts of each reading are longer than is read; None: nobody asks
+# a list that takes how many texts of each reading are longer than is read; None: nobody asks
+CUT: ContextVar[list[int] | None] = ContextVar("cut", default=None)
 
 def word_inputs(
     reader: Reader, # with a vocabulary
@@ -117,8 +124,11 @@ def word_inputs(
 ) -> dict[str, np.ndarray]: # int32 (n, seq_len) under `words` and, with a branch, under `keyword`
     "Word ids of the cleaned tweets and, where it has a branch, of the keywords."
     keywords = list(keywords)
-    inputs = {"words": encode(reader.vocabulary, reader.clean(texts_to_clean(texts, keywords, reader.config)), cut=CUT.get())}
-    if reader.config.keyword_branch: inputs["keyword"] = encode(reader.vocabulary, reader.clean(keywords))
+    inputs = {"words": encode(reader.vocabulary,
+                              reader.clean(texts_to_clean(texts, keywords, reader.config)),
+                              cut=CUT.get())}
+    if reader.config.keyword_branch:
+        inputs["keyword"] = encode(reader.vocabulary, reader.clean(keywords))
     return inputs
 
 # %% ../nbs/14_reader.ipynb #dd161c64
@@ -143,7 +153,8 @@ def encoder_inputs(
     config = reader.config
     texts = encoder_texts(reader, texts, keywords)
     if (counts := CUT.get()) is not None: counts.append(encoder.cut(config.embedding, texts))
-    if not config.finetune: return {"states": encoder.token_states(config.embedding, texts).padded(dtype="float16")}
+    if not config.finetune:
+        return {"states": encoder.token_states(config.embedding, texts).padded(dtype="float16")}
     ids = encoder.token_ids(config.embedding, texts)
     there = (ids != (encoder.tokenizer(config.embedding).pad_token_id or 0)).astype("int32")
     return {"padding_mask": there, "token_ids": ids, "segment_ids": np.zeros_like(ids)}
@@ -170,17 +181,21 @@ def check_code(
     if words == is_contextual(settings.embedding): return
     again = "so its probabilities would not be those it was trained for: train it again"
     if "code.json" not in files:
-        raise UserError(f"The run in {folder} does not say with which cleaning code it was trained, {again}.")
+        raise UserError(f"The run in {folder} does not say with which cleaning code it was "
+                        f"trained, {again}.")
     try: old = parsed(files["code.json"], "code.json")
     except Damaged as error: raise unusable(folder, str(error)) from None
     if ("word_inputs" in old) != words: return # the files of two runs
     changed = changed_parts(old, input_code(settings.cleaning, words))
     if not changed: return
     names = ", ".join(changed[:3]) + ", …" * (len(changed) > 3)
-    raise UserError(f"The run in {folder} was trained with other cleaning code ({names} changed), {again}.")
+    raise UserError(f"The run in {folder} was trained with other cleaning code ({names} changed), "
+                    f"{again}.")
 
 # %% ../nbs/14_reader.ipynb #20a8ae4e
-RUN_FILES = ("config.json", "code.json", "vocabulary.json", "ranks.json", "operating.json", "model.keras") # of a saved run; not every run has all
+# of a saved run; not every run has all
+RUN_FILES = ("config.json", "code.json", "vocabulary.json", "ranks.json", "operating.json",
+             "model.keras")
 LARGEST = {".json": 256 << 20, ".keras": 16 << 30} # bytes that such a file may have
 
 def run_files(
@@ -192,9 +207,11 @@ def run_files(
     try:
         for name in there:
             size = (folder/name).stat().st_size
-            if size > LARGEST[Path(name).suffix]: raise unusable(folder, f"{name} has {size:,} bytes")
+            if size > LARGEST[Path(name).suffix]:
+                raise unusable(folder, f"{name} has {size:,} bytes")
         files = {name: (folder/name).read_bytes() for name in there}
-    except OSError as error: raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}.") from None
     check_code(folder, files)
     return files
 
@@ -205,7 +222,8 @@ def unusable(
 ) -> UserError: # to be raised
     "The sentence for a saved run that is not whole."
     if not reason: return UserError(f"There is no usable saved run in {folder}: train it first.")
-    return UserError(f"There is no usable saved run in {folder}: {reason}. Use a whole copy of the run.")
+    return UserError(f"There is no usable saved run in {folder}: {reason}. Use a whole copy of the "
+                     f"run.")
 
 # %% ../nbs/14_reader.ipynb #3d53fd56
 def _vocabulary(
@@ -216,20 +234,25 @@ def _vocabulary(
     from disaster_nbdev.embedding import is_contextual
     contextual = is_contextual(embedding)
     if contextual and "vocabulary.json" in files:
-        raise Damaged(f"config.json names the encoder {embedding[:60]}, but vocabulary.json belongs to a network of words")
+        raise Damaged(f"config.json names the encoder {embedding[:60]}, but vocabulary.json "
+                      f"belongs to a network of words")
     if contextual: return None
     if "vocabulary.json" not in files:
-        raise Damaged(f"vocabulary.json is missing, which a network on the vectors {embedding[:60]} needs")
+        raise Damaged(f"vocabulary.json is missing, which a network on the vectors "
+                      f"{embedding[:60]} needs")
     try: return from_json(files["vocabulary.json"].decode("utf-8"))
-    except (UserError, ValueError): raise Damaged("vocabulary.json is not a saved vocabulary") from None
+    except (UserError, ValueError):
+        raise Damaged("vocabulary.json is not a saved vocabulary") from None
 
 # %% ../nbs/14_reader.ipynb #37a29715
 def _ranks(files: Mapping[str, bytes]) -> dict[str, int] | None: # None: not known
     "Read the ranks of a run; raises `Damaged`."
     if "ranks.json" not in files: return None
     ranks = parsed(files["ranks.json"], "ranks.json")
-    wrong = next((word for word, rank in ranks.items() if type(rank) is not int or not 0 <= rank < 2**63), None)
-    if wrong is not None: raise Damaged(f"ranks.json: the rank of {wrong[:40]!r} is not a whole number from 0")
+    wrong = next((word for word, rank in ranks.items() if type(rank) is not int
+                  or not 0 <= rank < 2**63), None)
+    if wrong is not None:
+        raise Damaged(f"ranks.json: the rank of {wrong[:40]!r} is not a whole number from 0")
     return ranks
 
 # %% ../nbs/14_reader.ipynb #82530d67
@@ -249,6 +272,9 @@ def save_reader(
     "Write the configuration, the vocabulary, the ranks and the digests of the cleaning code."
     code = input_code(reader.config.cleaning, bool(reader.vocabulary))
     (folder/"code.json").write_text(json.dumps(code, indent=1), encoding="utf-8")
-    if reader.vocabulary: (folder/"vocabulary.json").write_text(to_json(reader.vocabulary), encoding="utf-8")
-    if reader.ranks is not None: (folder/"ranks.json").write_text(json.dumps(reader.ranks), encoding="utf-8")
-    (folder/"config.json").write_text(json.dumps(dataclasses.asdict(reader.config), indent=1), encoding="utf-8")
+    if reader.vocabulary:
+        (folder/"vocabulary.json").write_text(to_json(reader.vocabulary), encoding="utf-8")
+    if reader.ranks is not None:
+        (folder/"ranks.json").write_text(json.dumps(reader.ranks), encoding="utf-8")
+    (folder/"config.json").write_text(json.dumps(dataclasses.asdict(reader.config), indent=1),
+                                      encoding="utf-8")

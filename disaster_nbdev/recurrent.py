@@ -17,7 +17,8 @@ def _through(
     masks: list, # one for each group of gates (batch, hidden_size)
 ): # (batch, gates * hidden_size)
     "The state times the recurrent weights."
-    return tf.concat([tf.matmul(state * mask, group) for group, mask in zip(tf.split(weights, len(masks), 1), masks)], 1)
+    return tf.concat([tf.matmul(state * mask, group)
+                      for group, mask in zip(tf.split(weights, len(masks), 1), masks)], 1)
 
 # %% ../nbs/26_recurrent.ipynb #4de4b100
 def _back(
@@ -37,7 +38,8 @@ def _weights_change(
 ): # (hidden_size, gates * hidden_size)
     "The gradient of `_through` for the weights, over all steps at once."
     flat = lambda values: tf.reshape(values, (-1, tf.shape(values)[-1]))
-    return tf.concat([tf.matmul(flat(states * mask), flat(part), transpose_a=True) for part, mask in zip(tf.split(changes, len(masks), 2), masks)], 1)
+    return tf.concat([tf.matmul(flat(states * mask), flat(part), transpose_a=True)
+                      for part, mask in zip(tf.split(changes, len(masks), 2), masks)], 1)
 
 # %% ../nbs/26_recurrent.ipynb #53da6af0
 def _loop(
@@ -51,7 +53,8 @@ def _loop(
     kept = tuple(tf.TensorArray("float32", steps, element_shape=(None, width)) for width in widths)
     def body(k, state, kept):
         state, values = step(positions[k], *state)
-        return k + 1, state, tuple(array.write(positions[k], value) for array, value in zip(kept, values))
+        return k + 1, state, tuple(array.write(positions[k], value)
+                                   for array, value in zip(kept, values))
     _, state, kept = tf.while_loop(lambda k, *_: k < steps, body, (0, state, kept))
     return state, tuple(array.stack() for array in kept)
 
@@ -78,7 +81,8 @@ def _lstm_forward(
         new = tf.where(here[t], o * tf.tanh(carry), h)
         return (new, tf.where(here[t], carry, c)), (new, tf.concat([i, f, g, o], 1), h, c)
     start = tf.zeros_like(inputs[0, :, :size])
-    return tf.transpose(weights), *_loop(step, positions, (start, start), (size, 4 * size, size, size))[1]
+    return tf.transpose(weights), *_loop(step, positions, (start, start),
+                                         (size, 4 * size, size, size))[1]
 
 # %% ../nbs/26_recurrent.ipynb #c3924b04
 @_compiled
@@ -92,13 +96,16 @@ def _lstm_backward(
     "The gradient of an LSTM in one direction."
     (i, f, g, o), there = tf.split(gates, 4, 2), tf.cast(here, "float32")
     bent = tf.tanh(f * carries + i * g)
-    slopes = [slope * there for slope in (g * i * (1-i), carries * f * (1-f), i * (1 - g*g), bent * o * (1-o))]
+    slopes = [slope * there for slope in (g * i * (1-i), carries * f * (1-f), i * (1 - g*g),
+                                          bent * o * (1-o))]
     into_carry, through_carry = o * (1 - bent*bent) * there, tf.where(here, f, 1.)
     def step(t, change, carried):
         change = change + changes[t]
         inner = carried + change * into_carry[t]
-        sums = tf.concat([by * slope[t] for by, slope in zip((inner, inner, inner, change), slopes)], 1)
-        return (change * (1 - there[t]) + _back(sums, turned, masks), inner * through_carry[t]), (change, inner)
+        sums = tf.concat([by * slope[t] for by, slope in zip((inner, inner, inner, change),
+                                                             slopes)], 1)
+        return (change * (1 - there[t]) + _back(sums, turned, masks),
+                inner * through_carry[t]), (change, inner)
     start = tf.zeros_like(changes[0])
     change, inner = _loop(step, positions[::-1], (start, start), (size, size))[1]
     sums = tf.concat([by * slope for by, slope in zip((inner, inner, inner, change), slopes)], 2)
@@ -111,9 +118,11 @@ def lstm_states(
 ): # (steps, batch, hidden_size)
     "The states of an LSTM in one direction, differentiable for inputs, weights and bias."
     fixed, size = tf.stop_gradient(weights), weights.shape[0]
-    turned, states, *kept = _lstm_forward(tf.stop_gradient(inputs), here, fixed, masks, tf.stop_gradient(bias), positions, size)
+    turned, states, *kept = _lstm_forward(tf.stop_gradient(inputs), here, fixed, masks,
+                                          tf.stop_gradient(bias), positions, size)
     def gradient(changes):
-        inputs_change, weights_change, bias_change = _lstm_backward(changes, here, turned, masks, positions, size, *kept)
+        inputs_change, weights_change, bias_change = _lstm_backward(changes, here, turned, masks,
+                                                                    positions, size, *kept)
         return inputs_change, None, weights_change, bias_change, *[None] * len(masks), None
     return states, gradient
 
@@ -126,12 +135,15 @@ def _gru_forward(
 ): # the weights transposed; states, gates with the candidate's part of the state, states before, each (steps, batch, ...)
     "All steps of a GRU in one direction."
     def step(t, h):
-        (xz, xr, xg), (hz, hr, hg) = tf.split(inputs[t] + bias[0], 3, 1), tf.split(_through(h, weights, masks) + bias[1], 3, 1)
+        (xz, xr, xg), (hz, hr, hg) = tf.split(inputs[t] + bias[0], 3,
+                                              1), tf.split(_through(h, weights, masks) + bias[1], 3,
+                                                           1)
         z, r = tf.sigmoid(xz + hz), tf.sigmoid(xr + hr)
         g = tf.tanh(xg + r * hg)
         new = tf.where(here[t], z * h + (1-z) * g, h)
         return (new,), (new, tf.concat([z, r, g, hg], 1), h)
-    return tf.transpose(weights), *_loop(step, positions, (tf.zeros_like(inputs[0, :, :size]),), (size, 4 * size, size))[1]
+    return tf.transpose(weights), *_loop(step, positions, (tf.zeros_like(inputs[0, :, :size]),),
+                                         (size, 4 * size, size))[1]
 
 # %% ../nbs/26_recurrent.ipynb #c7219878
 @_compiled
@@ -145,11 +157,15 @@ def _gru_backward(
     slopes = [(states - g) * z * (1-z) * there, candidate * hg * r * (1-r), candidate * r]
     def step(t, change):
         change = change + changes[t]
-        return (change * stays[t] + _back(tf.concat([change * slope[t] for slope in slopes], 1), turned, masks),), (change,)
+        return (change * stays[t] + _back(tf.concat([change * slope[t] for slope in slopes], 1),
+                                          turned, masks),), (change,)
     (change,) = _loop(step, positions[::-1], (tf.zeros_like(changes[0]),), (size,))[1]
     update, reset, inside = (change * slope for slope in slopes)
-    outer, inner = tf.concat([update, reset, change * candidate], 2), tf.concat([update, reset, inside], 2)
-    return outer, _weights_change(states, inner, masks), tf.stack([tf.reduce_sum(outer, (0, 1)), tf.reduce_sum(inner, (0, 1))])
+    outer, inner = tf.concat([update, reset, change * candidate],
+                             2), tf.concat([update, reset, inside], 2)
+    return outer, _weights_change(states, inner,
+                                  masks), tf.stack([tf.reduce_sum(outer, (0, 1)),
+                                                    tf.reduce_sum(inner, (0, 1))])
 
 # %% ../nbs/26_recurrent.ipynb #d5dabb34
 @tf.custom_gradient
@@ -158,9 +174,11 @@ def gru_states(
 ): # (steps, batch, hidden_size)
     "The states of a GRU in one direction, differentiable for inputs, weights and biases."
     fixed, size = tf.stop_gradient(weights), weights.shape[0]
-    turned, states, *kept = _gru_forward(tf.stop_gradient(inputs), here, fixed, masks, tf.stop_gradient(bias), positions, size)
+    turned, states, *kept = _gru_forward(tf.stop_gradient(inputs), here, fixed, masks,
+                                         tf.stop_gradient(bias), positions, size)
     def gradient(changes):
-        inputs_change, weights_change, bias_change = _gru_backward(changes, here, turned, masks, positions, size, *kept)
+        inputs_change, weights_change, bias_change = _gru_backward(changes, here, turned, masks,
+                                                                   positions, size, *kept)
         return inputs_change, None, weights_change, bias_change, *[None] * len(masks), None
     return states, gradient
 
@@ -172,7 +190,8 @@ class Embedding(keras.layers.Embedding):
         vectors, turned = super().call(ids), tf.transpose(ids)
         if self.trainable: return vectors
         words, place = tf.unique(tf.reshape(turned, (-1,)))
-        vectors.distinct = tf.gather(tf.convert_to_tensor(self.embeddings), words), tf.reshape(place, tf.shape(turned))
+        vectors.distinct = tf.gather(tf.convert_to_tensor(self.embeddings),
+                                     words), tf.reshape(place, tf.shape(turned))
         return vectors
 
 # %% ../nbs/26_recurrent.ipynb #01626cfe
@@ -182,27 +201,34 @@ def _projected(
     masks: list, # dropout on the input, one for each group of gates (batch, dim); empty: none
 ): # (steps, batch, gates * hidden_size)
     "The words times the input weights."
-    if not masks and (distinct := getattr(sequences, "distinct", None)): return tf.gather(tf.matmul(distinct[0], kernel), distinct[1])
+    if not masks and (distinct := getattr(sequences, "distinct", None)):
+        return tf.gather(tf.matmul(distinct[0], kernel), distinct[1])
     words = tf.transpose(sequences, (1, 0, 2))
     if not masks: return tf.tensordot(words, kernel, 1)
-    return tf.concat([tf.tensordot(words * mask, part, 1) for mask, part in zip(masks, tf.split(kernel, len(masks), 1))], 2)
+    return tf.concat([tf.tensordot(words * mask, part, 1)
+                      for mask, part in zip(masks, tf.split(kernel, len(masks), 1))], 2)
 
 # %% ../nbs/26_recurrent.ipynb #b55ffee1
 def _masks(masks, batch_like) -> list: # masks: what a cell gave
     "One mask for each group of gates; a mask of ones where there is no dropout."
-    return list(masks) if isinstance(masks, (list, tuple)) else [tf.ones_like(batch_like) if masks is None else masks]
+    return (list(masks) if isinstance(masks, (list, tuple))
+            else [tf.ones_like(batch_like) if masks is None else masks])
 
 # %% ../nbs/26_recurrent.ipynb #a0649d77
 def _inner_loop(layer, sequences, mask, training: bool, states: Callable): # what Keras's `inner_loop` gives: last, all, state at the end
     "Run a layer's loop: `states` is `lstm_states` or `gru_states`."
-    cell, here = layer.cell, tf.transpose(tf.ones(tf.shape(sequences)[:2], "bool") if mask is None else mask)[:, :, None]
+    cell, here = layer.cell, tf.transpose(tf.ones(tf.shape(sequences)[:2], "bool") if mask is None
+                                          else mask)[:, :, None]
     steps, batch = tf.shape(here)[0], tf.shape(here)[1]
-    dropped = _masks(cell.get_dropout_mask(sequences[:, 0]), None) if training and cell.dropout else []
+    dropped = (_masks(cell.get_dropout_mask(sequences[:, 0]), None) if training and cell.dropout
+               else [])
     start = tf.zeros((batch, cell.units))
-    masks = _masks(cell.get_recurrent_dropout_mask(start) if training and cell.recurrent_dropout else None, start)
+    masks = _masks(cell.get_recurrent_dropout_mask(start) if training and cell.recurrent_dropout
+                   else None, start)
     positions = tf.range(steps - 1, -1, -1) if layer.go_backwards else tf.range(steps)
     weights, bias = tf.convert_to_tensor(cell.recurrent_kernel), tf.convert_to_tensor(cell.bias)
-    found = states(_projected(sequences, cell.kernel, dropped), here, weights, bias, masks, positions)
+    found = states(_projected(sequences, cell.kernel, dropped), here, weights, bias, masks,
+                   positions)
     last = found[0] if layer.go_backwards else found[-1]
     if layer.zero_output_for_mask: found = tf.where(here, found, 0.)
     found = tf.transpose(found[::-1] if layer.go_backwards else found, (1, 0, 2))
@@ -211,22 +237,28 @@ def _inner_loop(layer, sequences, mask, training: bool, states: Callable): # wha
 # %% ../nbs/26_recurrent.ipynb #370b206e
 def _usable(layer) -> bool:
     "Whether a layer's loop is one of the two above: on a CPU, in 32 bits, with Keras's usual activations and biases."
-    usual = layer.activation is keras.activations.tanh and layer.recurrent_activation is keras.activations.sigmoid and layer.use_bias
-    return usual and layer.compute_dtype == "float32" and not (layer.stateful or layer.return_state) and not tf.config.list_physical_devices("GPU")
+    usual = (layer.activation is keras.activations.tanh
+             and layer.recurrent_activation is keras.activations.sigmoid and layer.use_bias)
+    return (usual and layer.compute_dtype == "float32"
+            and not (layer.stateful or layer.return_state)
+            and not tf.config.list_physical_devices("GPU"))
 
 # %% ../nbs/26_recurrent.ipynb #8de0bf2a
 @keras.saving.register_keras_serializable("disaster_nbdev")
 class LSTM(keras.layers.LSTM):
     "Keras's LSTM; on a CPU its loop is one compiled piece."
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not (training and _usable(self)): return super().inner_loop(sequences, initial_state, mask, training)
+        if not (training and _usable(self)):
+            return super().inner_loop(sequences, initial_state, mask, training)
         last, found, state = _inner_loop(self, sequences, mask, training, lstm_states)
-        return last, found, [*state, tf.zeros_like(last)] # the carry at the end is asked for by nobody
+        # the carry at the end is asked for by nobody
+        return last, found, [*state, tf.zeros_like(last)]
 
 # %% ../nbs/26_recurrent.ipynb #3c9b7fe7
 @keras.saving.register_keras_serializable("disaster_nbdev")
 class GRU(keras.layers.GRU):
     "Keras's GRU; on a CPU its loop is one compiled piece."
     def inner_loop(self, sequences, initial_state, mask, training=False):
-        if not (training and self.reset_after and _usable(self)): return super().inner_loop(sequences, initial_state, mask, training)
+        if not (training and self.reset_after and _usable(self)):
+            return super().inner_loop(sequences, initial_state, mask, training)
         return _inner_loop(self, sequences, mask, training, gru_states)

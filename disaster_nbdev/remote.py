@@ -30,7 +30,8 @@ def packed(
     place: str = "", # where that folder stands in the project; empty: it is the project's
 ) -> Files: # in order of the paths
     "Read files."
-    return {(Path(place)/path.relative_to(root)).as_posix(): path.read_bytes() for path in sorted(paths) if path.is_file()}
+    return {(Path(place)/path.relative_to(root)).as_posix(): path.read_bytes()
+            for path in sorted(paths) if path.is_file()}
 
 def unpack(
     files: Files,
@@ -45,9 +46,12 @@ def unpack(
 def project_files(dataset: Dataset) -> Files:
     "All that any notebook of a report needs: the package, the templates and recipes, the sample, by which it is known, and the data."
     root = project_root()
-    package = (path for path in (root/"disaster_nbdev").rglob("*") if "__pycache__" not in path.parts)
-    here = packed([root/"settings.ini", *package, *(root/"nbs").glob("*.ipynb"), root/"nbs"/"recipes.yaml", *(root/"data"/"sample").glob("*.csv")], root)
-    return {**here, **packed([dataset.folder/"train.csv", dataset.folder/"test.csv"], dataset.folder, "data")}
+    package = (path for path in (root/"disaster_nbdev").rglob("*")
+               if "__pycache__" not in path.parts)
+    here = packed([root/"settings.ini", *package, *(root/"nbs").glob("*.ipynb"),
+                   root/"nbs"/"recipes.yaml", *(root/"data"/"sample").glob("*.csv")], root)
+    return {**here, **packed([dataset.folder/"train.csv", dataset.folder/"test.csv"],
+                             dataset.folder, "data")}
 
 # %% ../nbs/47_remote.ipynb #85fcb465
 def left_by(
@@ -58,7 +62,8 @@ def left_by(
     "The records and saved models of runs that others start from."
     kept = {}
     for page in pages:
-        for folder, place in ((report/"runs"/page, f"reports/{dataset.name}/runs/{page}"), (models_folder(report)/page, f"models/{dataset.name}/{page}")):
+        for folder, place in ((report/"runs"/page, f"reports/{dataset.name}/runs/{page}"),
+                              (models_folder(report)/page, f"models/{dataset.name}/{page}")):
             kept |= packed(folder.rglob("*"), folder, place)
     return kept
 
@@ -99,7 +104,9 @@ def follow(
     "Run one notebook of a project to its end, or until nobody wants it."
     folder, said = root/"notebooks", None
     folder.mkdir()
-    notebook = start_notebook(job, folder, {**notebook_environment(root/"data", threads), "PYTHONPATH": str(root)}, root)
+    notebook = start_notebook(job, folder,
+                              {**notebook_environment(root/"data", threads),
+                               "PYTHONPATH": str(root)}, root)
     try:
         while notebook.poll() is None and wanted():
             if (line := last_line(folder/f"{job.page}.log")) != said: tell(said := line)
@@ -121,17 +128,20 @@ def execute(
     from distributed import get_worker
     worker = get_worker()
     check_software(software(), worker.address, mine)
-    tell = lambda line: worker.log_event(topic, {"page": job.page, "line": line, "worker": worker.address})
+    tell = lambda line: worker.log_event(topic,
+                                         {"page": job.page, "line": line, "worker": worker.address})
     with _alone(), tempfile.TemporaryDirectory(dir=worker.local_directory) as scratch: # Dask clears that folder when a worker was lost
         root = Path(scratch).resolve()
         unpack({**project, **left}, root)
         code = follow(job, root, worker.state.nthreads, tell, _wanted)
-        return Executed(code, packed((root/"notebooks").iterdir(), root/"notebooks"), changed(root, left))
+        return Executed(code, packed((root/"notebooks").iterdir(), root/"notebooks"),
+                        changed(root, left))
 
 # %% ../nbs/47_remote.ipynb #a497af85
 def changed(root: Path, left: Files) -> Files:
     "What stands in the reports and models of a project, less what was sent along."
-    found = packed([path for name in ("reports", "models") for path in (root/name).rglob("*")], root)
+    found = packed([path for name in ("reports", "models") for path in (root/name).rglob("*")],
+                   root)
     return {name: content for name, content in found.items() if left.get(name) != content}
 
 # %% ../nbs/47_remote.ipynb #c9490bee
@@ -151,7 +161,9 @@ def bring(
         kind, _, *rest = folder.parts
         place = (models_folder(report) if kind == "models" else report).joinpath(*rest)
         if rest:
-            with whole_folder(place) as fresh: unpack({Path(name).name: _signed(name, made[name], commit) for name in names}, fresh)
+            with whole_folder(place) as fresh:
+                unpack({Path(name).name: _signed(name, made[name], commit) for name in names},
+                       fresh)
         else:
             for name in names: write_whole(place/Path(name).name, made[name].decode())
 
@@ -194,7 +206,9 @@ def lost(error: Exception) -> str: # one sentence
     "Why a notebook did not come back from the cluster."
     kind = type(error).__name__
     if isinstance(error, UserError): return str(error)
-    if kind == "KilledWorker": return f"Each of the {error.allowed_failures + 1} workers that it was given to was lost; one notebook may need more memory than a worker has."
+    if kind == "KilledWorker":
+        return (f"Each of the {error.allowed_failures + 1} workers that it was given to was lost; "
+                f"one notebook may need more memory than a worker has.")
     if "Cancelled" in kind: return "The cluster was lost while it ran."
     return f"{kind}: {' '.join(str(error).split())}"
 
@@ -211,14 +225,17 @@ class Cluster:
 
     def room(self) -> int:
         "How many notebooks may run at a time; raises `UserError` when the scheduler is gone."
-        if self.client.status != "running": raise UserError("The cluster was lost: what has ended well is kept; give the same command again.")
+        if self.client.status != "running":
+            raise UserError("The cluster was lost: what has ended well is kept; give the same "
+                            "command again.")
         return len(self.client.nthreads())
 
     def start(self, job: Job, folder: Path) -> RemoteNotebook:
         "Send a notebook to a worker."
         (folder/f".{job.page}.ipynb").unlink(missing_ok=True) # of an earlier time
         worker = free_worker(self)
-        notebook = RemoteNotebook(submitted(self, job, worker), job.page, self.report, self.dataset, folder)
+        notebook = RemoteNotebook(submitted(self, job, worker), job.page, self.report, self.dataset,
+                                  folder)
         self.given[job.page] = notebook, worker
         return notebook
 
@@ -232,10 +249,14 @@ def free_worker(cluster: Cluster) -> str | None: # its address
 def submitted(cluster: Cluster, job: Job, worker: str | None): # a distributed.Future of an `Executed`
     "Hand a notebook to Dask, with the project as it is now and what the job starts from."
     files = project_files(cluster.dataset)
-    if cluster.project is None or cluster.project[0] != files: cluster.project = files, hand_over(cluster.client, files)
-    job = dataclasses.replace(job, parameters={name: value for name, value in job.parameters.items() if name != "output"})
-    return cluster.client.submit(execute, job, cluster.project[1], left_by(job.needs, cluster.report, cluster.dataset), software(), cluster.topic,
-                                 key=f"{job.page}-{uuid.uuid4()}", workers=worker, allow_other_workers=worker is not None)
+    if cluster.project is None or cluster.project[0] != files:
+        cluster.project = files, hand_over(cluster.client, files)
+    job = dataclasses.replace(job, parameters={name: value for name, value in job.parameters.items()
+                                               if name != "output"})
+    return cluster.client.submit(execute, job, cluster.project[1],
+                                 left_by(job.needs, cluster.report, cluster.dataset), software(),
+                                 cluster.topic, key=f"{job.page}-{uuid.uuid4()}", workers=worker,
+                                 allow_other_workers=worker is not None)
 
 # %% ../nbs/47_remote.ipynb #1aa0cca5
 def hear(
@@ -245,12 +266,14 @@ def hear(
     "Take note of how far a notebook is, and of the worker that it is on now."
     notebook, _ = cluster.given[told["page"]]
     cluster.given[told["page"]] = notebook, told["worker"]
-    if notebook.returncode is None: (notebook.folder/f"{told['page']}.log").write_text(told["line"] + "\n", encoding="utf-8")
+    if notebook.returncode is None:
+        (notebook.folder/f"{told['page']}.log").write_text(told["line"] + "\n", encoding="utf-8")
 
 # %% ../nbs/47_remote.ipynb #74dc5701
 @contextmanager
 def on_cluster(
-    address: str, # tcp://host:port or tls://host:port of a scheduler; local: processes of this machine
+    # tcp://host:port or tls://host:port of a scheduler; local: processes of this machine
+    address: str,
     dataset: Dataset,
     output: str | Path = "", # folder of the report; empty: reports/<dataset>
     workers: int | None = None, # processes of `local`; None: one for each core
@@ -258,5 +281,6 @@ def on_cluster(
     "A cluster that executes the notebooks of a report; raises `UserError` when it cannot."
     with connected(address, workers) as client:
         cluster = Cluster(client, report_folder(dataset.name, output), dataset)
-        client.subscribe_topic(cluster.topic, lambda event: hear(cluster, event[1])) # an event is its time and what was told
+        # an event is its time and what was told
+        client.subscribe_topic(cluster.topic, lambda event: hear(cluster, event[1]))
         yield cluster

@@ -24,7 +24,8 @@ from .files import write_whole
 
 # %% ../nbs/41_report.ipynb #d38d77d9
 LONGEST = 3_000 # characters of one text that a page shows
-PICTURES = {code: 0x2400 + code for code in range(32)} | {0x7F: "\u2421"} | {code: "\ufffd" for code in range(0x80, 0xA0)}
+PICTURES = ({code: 0x2400 + code for code in range(32)} | {0x7F: "\u2421"}
+            | {code: "\ufffd" for code in range(0x80, 0xA0)})
 PICTURES |= {code: "\ufffd" for code in (*range(0xD800, 0xE000), 0xFFFE, 0xFFFF)}
 for kept in "\t\n\r": del PICTURES[ord(kept)]
 
@@ -64,11 +65,13 @@ def show(
     caption: str = "", # a sentence below the figure
 ) -> HTML: # to stand at the end of a notebook cell
     "A figure as part of a page; raises `UserError` without an alternative text."
-    if not alt.strip(): raise UserError("A figure needs an alternative text (alt) that says what it shows.")
+    if not alt.strip():
+        raise UserError("A figure needs an alternative text (alt) that says what it shows.")
     png, width = _png(figure)
     source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     below = f"<figcaption>{escape(printable(caption))}</figcaption>" if caption else ""
-    return HTML(f'<figure class="plot"><img alt="{escape(printable(alt))}" width="{width}" src="{source}">{below}</figure>')
+    return HTML(f'<figure class="plot"><img alt="{escape(printable(alt))}" width="{width}" '
+                f'src="{source}">{below}</figure>')
 
 # %% ../nbs/41_report.ipynb #d759801c
 def is_missing(value) -> bool:
@@ -84,7 +87,8 @@ def cell_text(
     if is_missing(value): return "–"
     if callable(spec): return str(spec(value))
     if isinstance(value, tuple): return " · ".join(map(cell_text, value))
-    if spec and not isinstance(value, str): return spec.format(value) if "{" in spec else format(value, spec)
+    if spec and not isinstance(value, str):
+        return spec.format(value) if "{" in spec else format(value, spec)
     if not isinstance(value, numbers.Real) or isinstance(value, numbers.Integral): return str(value)
     return f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}"
 
@@ -94,7 +98,8 @@ def kind(
 ) -> str: # number | text | word
     "How a column is set: `text` when something in it is longer than a few words."
     known = [value for value in values if not is_missing(value)]
-    if all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in known): return "number"
+    if all(isinstance(value, numbers.Real) and not isinstance(value, bool) for value in known):
+        return "number"
     return "text" if any(len(str(value)) > 40 for value in known) else "word"
 
 # %% ../nbs/41_report.ipynb #4fb16624
@@ -110,7 +115,8 @@ def check_link(
 ) -> str: # the same
     "An address inside the report; raises `UserError` for any other."
     if not is_inside(href):
-        raise UserError(f"A page may link only inside the report, by a relative address: not '{printable(href, 80)}'.")
+        raise UserError(f"A page may link only inside the report, by a relative address: not "
+                        f"'{printable(href, 80)}'.")
     return href
 
 # %% ../nbs/41_report.ipynb #73c0f01c
@@ -131,7 +137,8 @@ def _column(
 ) -> list[str]: # the HTML of the header and of each cell
     "One column of a table."
     css, (start, end) = kind(values), ('th scope="row"', "th") if names else ("td", "td")
-    texts = [_linked(isolated(cell_text(value, spec)), href) for value, href in zip(values, hrefs or [None]*len(values))]
+    texts = [_linked(isolated(cell_text(value, spec)), href)
+             for value, href in zip(values, hrefs or [None]*len(values))]
     header = f'<th scope="col" class="{css}">{isolated(cell_text(name))}</th>'
     return [header, *(f'<{start} class="{css}">{text}</{end}>' for text in texts)]
 
@@ -143,17 +150,22 @@ def _table_html(
     "Put the cells together in a box that scrolls by itself when it is wider than the page."
     header, *rows = ("<tr>" + "".join(cells) + "</tr>" for cells in zip(*columns))
     above = f"<caption>{isolated(caption)}</caption>" if caption else ""
-    body = "\n".join(rows) or f'<tr><td colspan="{len(columns)}" class="word">Nothing to show.</td></tr>'
-    return (f'<div class="wide" role="region" tabindex="0" aria-label="{escape(printable(caption)) or "Table"}">'
-            f'<table class="data">{above}<thead>{header}</thead><tbody>\n{body}\n</tbody></table></div>')
+    body = ("\n".join(rows)
+            or f'<tr><td colspan="{len(columns)}" class="word">Nothing to show.</td></tr>')
+    return (f'<div class="wide" role="region" tabindex="0" '
+            f'aria-label="{escape(printable(caption)) or "Table"}">'
+            f'<table '
+            f'class="data">{above}<thead>{header}</thead><tbody>\n{body}\n</tbody></table></div>')
 
 # %% ../nbs/41_report.ipynb #6178e82c
 def table(
     frame: pd.DataFrame, # what to show
     caption: str = "", # a sentence above the table
-    formats: dict | None = None, # column -> format string ("{:.3f}" or ".3f") or a function from value to text
+    # column -> format string ("{:.3f}" or ".3f") or a function from value to text
+    formats: dict | None = None,
     index: bool = False, # whether the names of the rows are shown
-    links: dict | None = None, # column -> column that holds relative addresses; the latter is not shown
+    # column -> column that holds relative addresses; the latter is not shown
+    links: dict | None = None,
 ) -> HTML: # to stand at the end of a notebook cell
     "A table as part of a page, everything in it escaped; raises `UserError` for a link that leaves the report."
     formats, links = formats or {}, links or {}
@@ -188,7 +200,8 @@ def navigation(
     import jinja2
     groups = {}
     for page in pages: groups.setdefault(page.group, []).append(page)
-    template = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE), autoescape=True).get_template("navigation.html.j2")
+    template = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATE),
+                                  autoescape=True).get_template("navigation.html.j2")
     return START + template.render(groups=groups.items(), current=current) + END
 
 # %% ../nbs/41_report.ipynb #cb81b218
@@ -208,8 +221,10 @@ def read_page(
     "What a page says of itself."
     html = path.read_text(encoding="utf-8", errors="replace")
     if START not in html or END not in html: return None
-    patterns = ("<title>(.*?)</title>", '<meta content="([^"]*)" name="report-group"', '<meta content="([^"]*)" name="report-failed"')
-    title, group, failed = (unescape(found[1]) if (found := re.search(pattern, html, re.S)) else "" for pattern in patterns)
+    patterns = ("<title>(.*?)</title>", '<meta content="([^"]*)" name="report-group"',
+                '<meta content="([^"]*)" name="report-failed"')
+    title, group, failed = (unescape(found[1]) if (found := re.search(pattern, html, re.S)) else ""
+                            for pattern in patterns)
     return Page(title, path.name, group, failed)
 
 # %% ../nbs/41_report.ipynb #4550c9d2
@@ -217,8 +232,10 @@ def read_page(
 def _exporter():
     "nbconvert with our template."
     from nbconvert import HTMLExporter
-    return HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)], filters={"printable": printable},
-                        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"]) # lines printed one by one are one text
+    # lines printed one by one are one text
+    return HTMLExporter(template_name=TEMPLATE.name, extra_template_basedirs=[str(TEMPLATE.parent)],
+                        filters={"printable": printable},
+                        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"])
 
 # %% ../nbs/41_report.ipynb #4fb4b885
 @cache
@@ -244,7 +261,8 @@ def _close_link(
         link.append(note)
 
 # %% ../nbs/41_report.ipynb #650ebc40
-FORBIDDEN = ["script", "iframe", "frame", "object", "embed", "link", "base", "form", "meta", "audio", "video", "portal"]
+FORBIDDEN = ["script", "iframe", "frame", "object", "embed", "link", "base", "form", "meta",
+             "audio", "video", "portal"]
 
 def _closed(
     main, # the part of a page that comes from the notebook, parsed by Beautiful Soup
@@ -254,8 +272,11 @@ def _closed(
     for element in main.find_all(FORBIDDEN): element.decompose()
     for element in main.find_all(True):
         for name in list(element.attrs):
-            address = name in ("src", "data", "poster", "background", "srcset", "srcdoc", "action", "formaction", "ping", "xlink:href")
-            if name.startswith("on") or address and not str(element[name]).startswith("data:image/"): del element[name]
+            address = (name in ("src", "data", "poster", "background", "srcset", "srcdoc", "action",
+                                "formaction", "ping", "xlink:href"))
+            if name.startswith("on") or address and not str(element[name]).startswith(
+                "data:image/"):
+                del element[name]
     for image in main.find_all("img", src=False):
         image.name, image.string, image.attrs = "span", image.get("alt", ""), {}
     for link in main.find_all(href=True): _close_link(link, soup)
@@ -270,12 +291,15 @@ def _contents(
         anchor = heading.find("a", class_="anchor-link")
         if not anchor: continue
         base = heading.get("id") or "section"
-        heading["id"] = next(name for name in (base, *(f"{base}-{n}" for n in range(2, 9_999))) if name not in seen)
+        heading["id"] = next(name for name in (base, *(f"{base}-{n}" for n in range(2, 9_999)))
+                             if name not in seen)
         anchor["href"], anchor["aria-label"] = "#" + heading["id"], "Link to this section"
         seen.add(heading["id"])
         text = heading.get_text().removesuffix(anchor.get_text())
-        if heading.name == "h2": sections.append(f'<li><a href="#{escape(heading["id"])}">{escape(text)}</a></li>')
-    return f'<p class="contents-title">On this page</p><ul>{"".join(sections)}</ul>' if len(sections) > 3 else ""
+        if heading.name == "h2":
+            sections.append(f'<li><a href="#{escape(heading["id"])}">{escape(text)}</a></li>')
+    return (f'<p class="contents-title">On this page</p><ul>{"".join(sections)}</ul>'
+            if len(sections) > 3 else "")
 
 # %% ../nbs/41_report.ipynb #802558cb
 def heading(
@@ -283,7 +307,8 @@ def heading(
 ) -> str: # plain text; empty when there is none
     "The first heading of a notebook."
     prose = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    found = next((match for text in prose if (match := re.search(r"^# +(.+?)[ #]*$", text, re.M))), None)
+    found = next((match for text in prose if (match := re.search(r"^# +(.+?)[ #]*$", text, re.M))),
+                 None)
     return re.sub(r"[`*]", "", found[1]) if found else ""
 
 # %% ../nbs/41_report.ipynb #605dee9a
@@ -318,12 +343,14 @@ def render(
     return str(soup).translate(PICTURES)
 
 # %% ../nbs/41_report.ipynb #df1e6e7f
-NOISE = re.compile(r"^.*IProgress not found.*\n(  .*\n?)?", re.MULTILINE) # what tqdm says, with a path of the machine, where a notebook lacks widgets that no page shows
+# what tqdm says, with a path of the machine, where a notebook lacks widgets that no page shows
+NOISE = re.compile(r"^.*IProgress not found.*\n(  .*\n?)?", re.MULTILINE)
 
 def without_noise(notebook): # as nbformat reads it
     "The same notebook without what says nothing to a reader."
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
-        for output in (o for o in cell.outputs if o.get("name") == "stderr"): output["text"] = NOISE.sub("", output["text"])
+        for output in (o for o in cell.outputs if o.get("name") == "stderr"):
+            output["text"] = NOISE.sub("", output["text"])
         cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" or o["text"]]
     return notebook
 
@@ -334,22 +361,28 @@ def read_notebook(
     "Read a notebook; raises `UserError` when the file is none."
     import nbformat
     try: return without_noise(nbformat.read(path, as_version=4))
-    except Exception as error: raise UserError(f"{path} cannot be read as a notebook ({type(error).__name__}): run it again.") from None
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as a notebook ({type(error).__name__}): run it "
+                        f"again.") from None
 
 # %% ../nbs/41_report.ipynb #2eeabcb9
 def to_html(
     notebook: Path, # an executed notebook
     page: Path, # the HTML file to write
-    pages: list[Page], # all pages of the report; the one with this file's name is marked as the current one
+    # all pages of the report; the one with this file's name is marked as the current one
+    pages: list[Page],
     banner: str = "", # a sentence that stands on top of every page
 ) -> None:
     "Turn one executed notebook into one page; raises `UserError` when the file is no notebook."
     cells = read_notebook(notebook)
-    own = next((p for p in pages if p.href == page.name), Page(heading(cells) or page.stem, page.name))
+    own = next((p for p in pages if p.href == page.name),
+               Page(heading(cells) or page.stem, page.name))
     write_whole(page, render(cells, own, pages, banner))
 
 # %% ../nbs/41_report.ipynb #c2c815e2
-GROUPS = {"train": "Networks", "baseline": "Baselines", "crossfit": "Runs in folds", "blend": "Runs in folds", "splits": "Splits and seeds", "ablation": "Splits and seeds"} # report template -> group of its pages; of the others: Study
+# report template -> group of its pages; of the others: Study
+GROUPS = {"train": "Networks", "baseline": "Baselines", "crossfit": "Runs in folds",
+          "blend": "Runs in folds", "splits": "Splits and seeds", "ablation": "Splits and seeds"}
 ORDER = ("", "Study", "Networks", "Baselines", "Runs in folds", "Splits and seeds")
 
 def is_page_name(
@@ -365,7 +398,8 @@ def _page(
 ) -> Page:
     "A page's entry in the list; raises `UserError` for a name that no file and no link can have."
     if not is_page_name(name):
-        raise UserError(f"A page cannot be named '{printable(name, 80)}': use letters, digits and + = , . - _.")
+        raise UserError(f"A page cannot be named '{printable(name, 80)}': use letters, digits and "
+                        f"+ = , . - _.")
     template = Path(notebook.metadata.get("papermill", {}).get("input_path") or name).stem
     if name == "compare": return Page(heading(notebook) or "Comparison", "index.html", "", failed)
     return Page(heading(notebook) or name, f"{name}.html", GROUPS.get(template, "Study"), failed)
@@ -375,9 +409,11 @@ def _sorted(
     pages: Iterable[Page], # pages in any order
 ) -> list[Page]: # the same, as every page lists them
     "Groups in a fixed order; in a group by title, numbers by value, whichever call made them."
-    natural = lambda text: [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold()) for part in re.split(r"(\d+)", text)]
+    natural = lambda text: [(0, int(part), "") if part.isdecimal() else (1, 0, part.casefold())
+                            for part in re.split(r"(\d+)", text)]
     place = lambda group: ORDER.index(group) if group in ORDER else len(ORDER)
-    return sorted(pages, key=lambda page: (page.href != "index.html", place(page.group), page.group, natural(page.title), page.href))
+    return sorted(pages, key=lambda page: (page.href != "index.html", place(page.group), page.group,
+                                           natural(page.title), page.href))
 
 # %% ../nbs/41_report.ipynb #dc8a024b
 def _stub(
@@ -394,7 +430,8 @@ def _kept(
     made: Iterable[str], # addresses of the pages that are made now
 ) -> list[Page]:
     "Pages that earlier calls left in the folder."
-    found = (read_page(path) for path in sorted(folder.glob("*.html")) if path.name not in set(made))
+    found = (read_page(path) for path in sorted(folder.glob("*.html"))
+             if path.name not in set(made))
     return [page for page in found if page]
 
 # %% ../nbs/41_report.ipynb #8afc0404
@@ -402,8 +439,10 @@ def write_site(
     report_folder: Path, # where the pages go, such as reports/sample
     notebooks: dict[str, Path], # page name -> executed notebook; `compare` becomes index.html
     banner: str = "", # a sentence on top of every page, such as `SAMPLE_BANNER`
-    failed: dict[str, str] | None = None, # page name -> one sentence on why it did not run to the end
-    titles: dict[str, str] | None = None, # page name -> title, where the notebook's first heading does not do
+    # page name -> one sentence on why it did not run to the end
+    failed: dict[str, str] | None = None,
+    # page name -> title, where the notebook's first heading does not do
+    titles: dict[str, str] | None = None,
     remove: Iterable[str] = (), # names of pages whose runs are gone
 ) -> Path: # index.html
     "Write the pages of these notebooks and bring the list of pages up to date in all others; raises `UserError`."
@@ -432,4 +471,5 @@ def _write_pages(
     for notebook, page in made: write_whole(folder/page.href, render(notebook, page, pages, banner))
     for page in kept:
         html = (folder/page.href).read_text(encoding="utf-8")
-        if (new := put_navigation(html, pages, page.href)) != html: write_whole(folder/page.href, new)
+        if (new := put_navigation(html, pages, page.href)) != html:
+            write_whole(folder/page.href, new)

@@ -16,7 +16,8 @@ import pandas as pd
 from .data import SPLITS, Dataset, UserError, parts
 
 # %% ../nbs/23_resampling.ipynb #dd2bcdf6
-Trainer = Callable[[dict[str, pd.DataFrame], int], dict[str, np.ndarray]] # frames by part, seed -> probability of class 1 by part, all but train
+# frames by part, seed -> probability of class 1 by part, all but train
+Trainer = Callable[[dict[str, pd.DataFrame], int], dict[str, np.ndarray]]
 
 # %% ../nbs/23_resampling.ipynb #37b3fba5
 def network_trainer(
@@ -30,7 +31,8 @@ def network_trainer(
         for member in range(members):
             this = dataclasses.replace(config, seed=seed + 1000 * member)
             given.append(_network_probabilities(this, prepared))
-        return {part: np.mean([one[part] for one in given], axis=0) for part in frames if part != "train"}
+        return {part: np.mean([one[part] for one in given], axis=0) for part in frames
+                if part != "train"}
     return trained
 
 # %% ../nbs/23_resampling.ipynb #643be04d
@@ -40,7 +42,8 @@ def _network_probabilities(config, prepared) -> dict[str, np.ndarray]: # part ->
     model.keras.backend.clear_session() # the graphs of the networks before it
     network = training.network(config, prepared)
     training.fit(network, prepared, config)
-    return {part: model.predict(network, inputs) for part, inputs in prepared.inputs.items() if part != "train"}
+    return {part: model.predict(network, inputs) for part, inputs in prepared.inputs.items()
+            if part != "train"}
 
 # %% ../nbs/23_resampling.ipynb #7903070a
 def baseline_trainer(
@@ -50,7 +53,8 @@ def baseline_trainer(
     def trained(frames: dict[str, pd.DataFrame], seed: int) -> dict[str, np.ndarray]:
         from disaster_nbdev import baseline
         pipeline = baseline.fit(name, frames["train"]["text"], frames["train"]["target"], seed)
-        return {part: baseline.probabilities(pipeline, frame["text"]) for part, frame in frames.items() if part != "train"}
+        return {part: baseline.probabilities(pipeline, frame["text"])
+                for part, frame in frames.items() if part != "train"}
     return trained
 
 # %% ../nbs/23_resampling.ipynb #9ca7b7e2
@@ -68,10 +72,13 @@ def repeated(
         for seed in seeds:
             started = time.perf_counter()
             probability = trainer(frames, seed)["validation"]
-            table = pd.DataFrame({"split": name, "seed": seed, "id": validation["id"].to_numpy(), "target": validation["target"].to_numpy(), "probability": probability})
+            table = pd.DataFrame({"split": name, "seed": seed, "id": validation["id"].to_numpy(),
+                                  "target": validation["target"].to_numpy(),
+                                  "probability": probability})
             tables.append(table)
             accuracy = ((table["probability"] > 0.5) == table["target"]).mean()
-            print(f"split {name}, seed {seed}: validation accuracy {accuracy:.4f}; {time.perf_counter() - started:.1f} s", flush=True)
+            print(f"split {name}, seed {seed}: validation accuracy {accuracy:.4f}; "
+                  f"{time.perf_counter() - started:.1f} s", flush=True)
     return pd.concat(tables, ignore_index=True)
 
 # %% ../nbs/23_resampling.ipynb #e386e458
@@ -85,8 +92,11 @@ def grouped_folds(
     from disaster_nbdev.quality import near_duplicate_groups
     groups = near_duplicate_groups(train["text"])
     if not 2 <= folds <= min(len(set(groups)), train["target"].value_counts().min()):
-        raise UserError(f"There must be at least 2 folds, and no more than groups of near-duplicates or tweets of a label, not {folds}.")
-    return StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(train, train["target"], groups)
+        raise UserError(f"There must be at least 2 folds, and no more than groups of "
+                        f"near-duplicates or tweets of a label, not {folds}.")
+    return StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(train,
+                                                                              train["target"],
+                                                                              groups)
 
 # %% ../nbs/23_resampling.ipynb #c9c28ece
 @dataclass(frozen=True)
@@ -108,9 +118,11 @@ def crossfit(
     train, started = dataset.train, time.perf_counter()
     labelled, fold, tests = np.zeros(len(train)), np.zeros(len(train), "int64"), []
     for number, (kept, held) in enumerate(grouped_folds(train, folds, seed)):
-        given = trainer({"train": train.iloc[kept], "validation": train.iloc[held], "test": dataset.test}, seed + number)
+        given = trainer({"train": train.iloc[kept], "validation": train.iloc[held],
+                         "test": dataset.test}, seed + number)
         labelled[held], fold[held] = given["validation"], number
         tests.append(given["test"])
         accuracy = ((given["validation"] > 0.5) == train["target"].iloc[held]).mean()
-        print(f"fold {number + 1} of {folds}: accuracy {accuracy:.4f} on {len(held):,} tweets held out; {time.perf_counter() - started:.0f} s so far", flush=True)
+        print(f"fold {number + 1} of {folds}: accuracy {accuracy:.4f} on {len(held):,} tweets held "
+              f"out; {time.perf_counter() - started:.0f} s so far", flush=True)
     return Crossfitted(labelled, np.mean(tests, axis=0), fold, time.perf_counter() - started)

@@ -44,11 +44,13 @@ def used_entries(
     config: Mapping, # as run.json holds it
 ) -> dict[str, list[str]]: # registry -> the keys that are used
     "Return which entries of the registries a run uses; a registry that the configuration does not mention counts whole."
-    settings = {"CELLS": "cell", "CLEANINGS": "cleaning", "OPTIMIZERS": "optimizer", "SPLITS": "split"}
+    settings = {"CELLS": "cell", "CLEANINGS": "cleaning", "OPTIMIZERS": "optimizer",
+                "SPLITS": "split"}
     used = {registry: [config[name]] for registry, name in settings.items() if name in config}
     if "embedding" not in config: return used
     vectors = str(config["embedding"])
-    return used | {"EMBEDDINGS": [vectors, *vectors.split("+")], "BASELINES": [f"{config.get('recipe')}-{vectors}"]}
+    return (used | {"EMBEDDINGS": [vectors, *vectors.split("+")],
+                    "BASELINES": [f"{config.get('recipe')}-{vectors}"]})
 
 # %% ../nbs/40_runs.ipynb #0be10423
 def run_code(
@@ -85,7 +87,8 @@ def prediction_table(
 ) -> pd.DataFrame: # id, probability, label and, where labelled, target
     "Predictions beside the rows that they belong to."
     from disaster_nbdev.evaluation import predicted
-    table = pd.DataFrame({"id": frame["id"].to_numpy(), "probability": probability, "label": predicted(probability)})
+    table = pd.DataFrame({"id": frame["id"].to_numpy(), "probability": probability,
+                          "label": predicted(probability)})
     return table.assign(target=frame["target"].to_numpy()) if "target" in frame else table
 
 # %% ../nbs/40_runs.ipynb #d510ecac
@@ -143,11 +146,13 @@ def write_record(
 ) -> "Record":
     "Judge the predictions and write the record of a run, whole or not at all."
     made, kept = made_by(template, facts["config"])
-    run = {"schema": 1, "name": name, "template": template, **facts, "data": {"name": dataset.name, **dataset.fingerprint},
-           "metrics": {part: split_metrics(table) for part, table in predictions.items() if "target" in table},
-           "operating": operating_of(predictions), **made}
+    run = {"schema": 1, "name": name, "template": template, **facts,
+           "data": {"name": dataset.name, **dataset.fingerprint},
+           "metrics": {part: split_metrics(table) for part, table in predictions.items()
+                       if "target" in table}, "operating": operating_of(predictions), **made}
     files = kept | {f"predictions_{part}.csv": _csv(table) for part, table in predictions.items()}
-    files["submission.csv"] = _csv(predictions["test"][["id", "label"]].rename(columns={"label": "target"}))
+    files["submission.csv"] = _csv(predictions["test"][["id", "label"]].rename(
+        columns={"label": "target"}))
     if history is not None: files["history.csv"] = _csv(history)
     return Record(name, write_folder(report/"runs"/name, {**files, "run.json": to_json(run)}), run)
 
@@ -158,7 +163,8 @@ def read_predictions(
 ) -> pd.DataFrame: # the same; ids as the data have them
     "Read predictions back; an id that is text, such as 007 or NA, stays text."
     if data.get("ids") != "text": return pd.read_csv(path)
-    return pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False, na_values={"probability": [""]})
+    return pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False,
+                       na_values={"probability": [""]})
 
 # %% ../nbs/40_runs.ipynb #c7594cbc
 @dataclass(frozen=True)
@@ -178,8 +184,12 @@ class Record:
         return read_predictions(self.folder/f"predictions_{part}.csv", self.run["data"])
 
 # %% ../nbs/40_runs.ipynb #b1b01734
-FILES = ("predictions_train.csv", "predictions_validation.csv", "predictions_test.csv", "submission.csv") # beside run.json
-NEEDED = {"name", "template", "kind", "config", "data", "metrics", "parameters", "seconds", "created", "code_sha256"} # of run.json
+# beside run.json
+FILES = ("predictions_train.csv", "predictions_validation.csv", "predictions_test.csv",
+         "submission.csv")
+# of run.json
+NEEDED = {"name", "template", "kind", "config", "data", "metrics", "parameters", "seconds",
+          "created", "code_sha256"}
 
 def read_record(
     folder: Path, # reports/<dataset>/runs/<run>
@@ -187,17 +197,23 @@ def read_record(
     "Read one record; raises `UserError` when it is absent, damaged, or of another schema."
     try: run = json.loads((folder/"run.json").read_text(encoding="utf-8"))
     except OSError: raise UserError(f"There is no record in {folder}.") from None
-    except ValueError: raise UserError(f"{folder/'run.json'} is damaged; delete the folder and run again.") from None
+    except ValueError:
+        raise UserError(
+            f"{folder/'run.json'} is damaged; delete the folder and run again.") from None
     if not isinstance(run, dict) or run.get("schema") != 1 or NEEDED - run.keys():
-        raise UserError(f"{folder/'run.json'} is not a record of schema 1; delete the folder and run again.")
+        raise UserError(f"{folder/'run.json'} is not a record of schema 1; delete the folder and "
+                        f"run again.")
     missing = [name for name in FILES if not (folder/name).is_file()]
-    if missing: raise UserError(f"The record {folder.name} lacks {missing[0]}; delete the folder and run again.")
+    if missing:
+        raise UserError(f"The record {folder.name} lacks {missing[0]}; delete the folder and run "
+                        f"again.")
     return Record(folder.name, folder, run)
 
 # %% ../nbs/40_runs.ipynb #7af93072
 def read_records(
     report: Path, # what `report_folder` gave
-    damaged: list[str] | None = None, # a list that takes a sentence for each damaged record; None: raise
+    # a list that takes a sentence for each damaged record; None: raise
+    damaged: list[str] | None = None,
 ) -> list[Record]: # by name
     "All records of a report; raises `UserError` at a damaged one, or leaves it out and says so."
     records = []
@@ -232,7 +248,8 @@ def predict_all(
 ) -> dict[str, pd.DataFrame]: # train, validation, test: what `prediction_table` gives
     "Predictions for every row of every split, in the order of the rows."
     from disaster_nbdev.model import predict
-    return {part: prediction_table(prepared.frames[part], predict(model, inputs)) for part, inputs in prepared.inputs.items()}
+    return {part: prediction_table(prepared.frames[part], predict(model, inputs))
+            for part, inputs in prepared.inputs.items()}
 
 # %% ../nbs/40_runs.ipynb #bb2fbc9d
 def vector_file(
@@ -261,11 +278,14 @@ def write_network(
     operating = to_json(operating_of(predictions))
     saved = models_folder(report)/name
     training.save_model(saved, model, prepared.reader, {"operating.json": operating})
-    return write_record(report, name, dataset, "train", predictions, history, kind="network", config=dataclasses.asdict(config),
-        seed=config.seed, device=device(), coverage=training.coverage(prepared),
-        parameters=parameter_counts(model), best_epoch=int(best_epoch(history)) if config.patience else len(history), epochs_run=len(history),
-        seconds_per_epoch=float(history.seconds.median()), seconds=float(history.seconds.sum()),
-        started_from=started_from(config, report), vectors=vector_file(config.embedding))
+    return write_record(report, name, dataset, "train", predictions, history, kind="network",
+                        config=dataclasses.asdict(config), seed=config.seed, device=device(),
+                        coverage=training.coverage(prepared), parameters=parameter_counts(model),
+                        best_epoch=int(best_epoch(history)) if config.patience else len(history),
+                        epochs_run=len(history), seconds_per_epoch=float(history.seconds.median()),
+                        seconds=float(history.seconds.sum()),
+                        started_from=started_from(config, report),
+                        vectors=vector_file(config.embedding))
 
 # %% ../nbs/40_runs.ipynb #fb2a4ec3
 def started_from(config, report: Path) -> dict | None:
@@ -281,7 +301,8 @@ def weights(pipeline) -> int: # pipeline: a fitted one of `baseline.BASELINES`
     if hasattr(classifier, "calibrated_classifiers_"):
         machine = classifier.calibrated_classifiers_[0].estimator
         return int(machine.support_vectors_.size + machine.dual_coef_.size + 1)
-    learned = (classifier.coef_, classifier.intercept_) if hasattr(classifier, "coef_") else (classifier.feature_log_prob_, classifier.class_log_prior_)
+    learned = ((classifier.coef_, classifier.intercept_) if hasattr(classifier, "coef_")
+               else (classifier.feature_log_prob_, classifier.class_log_prior_))
     return int(sum(part.size for part in learned))
 
 # %% ../nbs/40_runs.ipynb #cde97c81
@@ -311,10 +332,13 @@ def write_baseline(
     pipeline = baseline.fit(name, part["text"], part["target"], seed)
     seconds = time.perf_counter() - started
     frames = {"train": part, "validation": validation, "test": dataset.test}
-    predictions = {p: prediction_table(frame, baseline.probabilities(pipeline, frame["text"])) for p, frame in frames.items()}
-    return write_record(report, name, dataset, "baseline", predictions, kind="baseline", seed=seed, seconds=seconds,
-        config=baseline_config(name, split_name, seed), device={"kind": "cpu", "name": f"{os.cpu_count()} cores"},
-        parameters={"total": weights(pipeline), "trainable": weights(pipeline)}), pipeline
+    predictions = {p: prediction_table(frame, baseline.probabilities(pipeline, frame["text"]))
+                   for p, frame in frames.items()}
+    return write_record(report, name, dataset, "baseline", predictions, kind="baseline", seed=seed,
+                        seconds=seconds, config=baseline_config(name, split_name, seed),
+                        device={"kind": "cpu", "name": f"{os.cpu_count()} cores"},
+                        parameters={"total": weights(pipeline),
+                                    "trainable": weights(pipeline)}), pipeline
 
 # %% ../nbs/40_runs.ipynb #a9f6adeb
 def crossfit_config(
@@ -324,7 +348,8 @@ def crossfit_config(
     seed: int, # of the folds
 ) -> dict: # as run.json holds it
     "The configuration of a run in folds, in the form of the others."
-    one = baseline_config(config, seed=seed) if isinstance(config, str) else dataclasses.asdict(dataclasses.replace(config, seed=seed))
+    one = (baseline_config(config, seed=seed) if isinstance(config, str)
+           else dataclasses.asdict(dataclasses.replace(config, seed=seed)))
     return {**one, "folds": folds, "members": members}
 
 # %% ../nbs/40_runs.ipynb #2d714123
@@ -343,7 +368,8 @@ def out_of_fold_tables(
     from disaster_nbdev.data import split
     by_id = pd.Series(labelled, index=dataset.train["id"])
     parts = dict(zip(("train", "validation"), split(dataset.train, "study")))
-    tables = {part: prediction_table(frame, by_id.loc[frame["id"]].to_numpy()) for part, frame in parts.items()}
+    tables = {part: prediction_table(frame, by_id.loc[frame["id"]].to_numpy())
+              for part, frame in parts.items()}
     return {**tables, "test": prediction_table(dataset.test, test)}
 
 # %% ../nbs/40_runs.ipynb #95bb221d
@@ -357,11 +383,17 @@ def write_crossfit(
 ) -> tuple[Record, np.ndarray]: # and the fold of each labelled tweet, int64 (rows of train,)
     "Train a configuration in folds and write its record."
     from disaster_nbdev.resampling import baseline_trainer, crossfit, network_trainer
-    trainer = baseline_trainer(config) if isinstance(config, str) else network_trainer(config, members)
+    trainer = (baseline_trainer(config) if isinstance(config, str)
+               else network_trainer(config, members))
     fitted = crossfit(trainer, dataset, folds, seed)
-    record = write_record(report, crossfit_name(config), dataset, "crossfit", out_of_fold_tables(dataset, fitted.labelled, fitted.test), kind="crossfit",
-        config=crossfit_config(config, folds, members, seed), seed=seed, seconds=fitted.seconds, parameters={"total": None, "trainable": None},
-        device={"kind": "cpu", "name": f"{os.cpu_count()} cores"} if isinstance(config, str) else _device(), vectors=vector_file(getattr(config, "embedding", None)))
+    record = write_record(report, crossfit_name(config), dataset, "crossfit",
+                          out_of_fold_tables(dataset, fitted.labelled, fitted.test),
+                          kind="crossfit", config=crossfit_config(config, folds, members, seed),
+                          seed=seed, seconds=fitted.seconds,
+                          parameters={"total": None, "trainable": None},
+                          device={"kind": "cpu", "name": f"{os.cpu_count()} cores"}
+                          if isinstance(config, str) else _device(),
+                          vectors=vector_file(getattr(config, "embedding", None)))
     return record, fitted.fold
 
 def _device() -> dict[str, str]:
@@ -400,8 +432,10 @@ def why_stale(
         if source and read_record(report/"runs"/source["run"]).run["created"] != source["created"]:
             return f"{source['run']}, from which it started, was run again"
     except UserError as error: return str(error).rstrip(".")
-    differing = sorted(key for key in {*run["config"], *config} if run["config"].get(key) != config.get(key))
+    differing = sorted(key for key in {*run["config"], *config}
+                       if run["config"].get(key) != config.get(key))
     if differing: return f"the settings have changed: {', '.join(differing)}"
     if run["data"] != {"name": dataset.name, **dataset.fingerprint}: return "the data have changed"
-    if run.get("vectors") != vector_file(config.get("embedding")): return "the vector file has changed"
+    if run.get("vectors") != vector_file(config.get("embedding")):
+        return "the vector file has changed"
     return code_changes(folder, run_code(template, config), run["code_sha256"])

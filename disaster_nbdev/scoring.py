@@ -45,7 +45,9 @@ def find_run(
     for folder in (resolve(run), *(models/name/run for name in DATASETS)):
         if (folder/"model.keras").is_file(): return folder
     known = sorted({path.parent.name for path in models.glob("*/[!.]*/model.keras")})
-    raise UserError(f"There is no saved run '{run}'. " + (f"Saved are {', '.join(known)}." if known else "Train one first: disaster run gru."))
+    raise UserError(f"There is no saved run '{run}'. "
+                    + (f"Saved are {', '.join(known)}." if known
+                       else "Train one first: disaster run gru."))
 
 # %% ../nbs/50_scoring.ipynb #1523310a
 @dataclass(frozen=True, eq=False)
@@ -57,9 +59,11 @@ class Packed:
     @cached_property
     def digest(self) -> str:
         "The SHA-256 of all files with their names."
-        return hashlib.sha256(b"".join(name.encode() + hashlib.sha256(data).digest() for name, data in sorted(self.files.items()))).hexdigest()
+        return hashlib.sha256(b"".join(name.encode() + hashlib.sha256(data).digest()
+                                       for name, data in sorted(self.files.items()))).hexdigest()
 
-    def __eq__(self, other) -> bool: return isinstance(other, Packed) and self.digest == other.digest
+    def __eq__(self, other) -> bool:
+        return isinstance(other, Packed) and self.digest == other.digest
     def __hash__(self) -> int: return hash(self.digest)
 
 # %% ../nbs/50_scoring.ipynb #db8d8b91
@@ -68,7 +72,8 @@ def packed(folder: Path) -> Packed: # of a saved run
     return Packed(str(folder), run_files(folder))
 
 # %% ../nbs/50_scoring.ipynb #4f050d2b
-Predictor = Callable[..., np.ndarray] # texts, keywords, edges (as for `score_texts`) -> probabilities float64 (n,)
+# texts, keywords, edges (as for `score_texts`) -> probabilities float64 (n,)
+Predictor = Callable[..., np.ndarray]
 
 @lru_cache(maxsize=2)
 def checked_run(run: Packed) -> bool: # whether numpy computes it
@@ -83,7 +88,8 @@ def checked_run(run: Packed) -> bool: # whether numpy computes it
         if not (reader.vocabulary and computable(top_layers(network), reader.config)): return False
         rows = len(unfolded(weights, reader.config).vectors)
         if rows == reader.vocabulary.rows: return True
-        raise Damaged(f"vocabulary.json has {reader.vocabulary.rows - 1:,} words, but the network knows {rows - 1:,}")
+        raise Damaged(f"vocabulary.json has {reader.vocabulary.rows - 1:,} words, but the network "
+                      f"knows {rows - 1:,}")
     except Damaged as error: raise unusable(run.folder, str(error)) from None
     except KeyError as error: raise unusable(run.folder, f"{error.args[0]} is missing") from None
 
@@ -94,10 +100,12 @@ def _of_words(run: Packed) -> Predictor:
     reader, reading = opened_reader(run.files), threading.Lock()
     network = opened_network(run.files["model.keras"], reader.config)
     quick = steady(network, reader.config.keyword_branch)
-    def score(texts: list[str], keywords: list[str | None], edges: Iterable[float] = ()) -> np.ndarray:
+    def score(texts: list[str], keywords: list[str | None],
+              edges: Iterable[float] = ()) -> np.ndarray:
         with reading: inputs = word_inputs(reader, texts, keyword_words(keywords))
         if not quick: return probabilities(network, inputs, np.arange(len(texts)))
-        return settled(network.predict(inputs), edges, lambda rows: probabilities(network, inputs, rows))
+        return settled(network.predict(inputs), edges,
+                       lambda rows: probabilities(network, inputs, rows))
     return score
 
 # %% ../nbs/50_scoring.ipynb #f7d8d61a
@@ -105,7 +113,8 @@ def _of_keras(run: Packed) -> Predictor:
     "What scores tweets with Keras; raises `UserError` for a run that is not whole, or on an encoder that is not installed."
     from disaster_nbdev.fallback import opened_slow
     slow, busy = opened_slow(run.files, Path(run.folder)), threading.Lock()
-    def score(texts: list[str], keywords: list[str | None], edges: Iterable[float] = ()) -> np.ndarray:
+    def score(texts: list[str], keywords: list[str | None],
+              edges: Iterable[float] = ()) -> np.ndarray:
         with busy: return slow.score(texts, keywords, edges)
     return score
 
@@ -121,10 +130,13 @@ def opened_run(run: Packed) -> Predictor:
     quick = checked_run(run)
     try:
         score = _of_words(run) if quick else _of_keras(run)
-        if not 0 <= score(["fire"], ["fire"])[0] <= 1: raise Damaged("model.keras gives no probability")
+        if not 0 <= score(["fire"], ["fire"])[0] <= 1:
+            raise Damaged("model.keras gives no probability")
         return score
     except (UserError, MemoryError): raise
-    except Exception as error: raise unusable(run.folder, f"model.keras: {short(error)}") from None # damage raises almost anything
+    except Exception as error:
+        # damage raises almost anything
+        raise unusable(run.folder, f"model.keras: {short(error)}") from None
 
 # %% ../nbs/50_scoring.ipynb #0d49cde1
 HELD: dict[str, Packed] = {} # sum -> run that this process was handed
@@ -149,7 +161,8 @@ def score_texts(
 
 # %% ../nbs/50_scoring.ipynb #914be456
 def score_counted(
-    run: str | Packed, texts: list[str], keywords: list[str | None], edges: Iterable[float] = (), # as for `score_texts`
+    # as for `score_texts`
+    run: str | Packed, texts: list[str], keywords: list[str | None], edges: Iterable[float] = (),
 ) -> tuple[np.ndarray, int]: # float64 (n,); how many texts are longer than the run reads
     "`score_texts`, and how many texts it did not read to their end."
     counts = []
@@ -194,13 +207,17 @@ def decision(
 ) -> Decision:
     "How to decide at an operating point; raises `UserError` for one that the run does not have."
     thresholds = (facts or {}).get("thresholds", {})
-    points = {"balanced": 0.5, **{f"recall-{recall}": value for recall, value in thresholds.items()}}
+    points = {"balanced": 0.5, **{f"recall-{recall}": value
+                                  for recall, value in thresholds.items()}}
     try: threshold = points[point] if point in points else float(point)
     except ValueError: threshold = np.nan
     if not (point in points or 0 <= threshold <= 1):
-        hint = "" if thresholds else " It was saved without thresholds for a recall; trained again, it has them."
-        raise UserError(f"Unknown operating point '{point}': this run has {', '.join(points)}; a number from 0 to 1 is a threshold of your own.{hint}")
-    bands = {"high": thresholds["0.90"], "medium": min(thresholds["0.95"], thresholds["0.90"])} if {"0.90", "0.95"} <= thresholds.keys() else {}
+        hint = ("" if thresholds
+                else " It was saved without thresholds for a recall; trained again, it has them.")
+        raise UserError(f"Unknown operating point '{point}': this run has {', '.join(points)}; a "
+                        f"number from 0 to 1 is a threshold of your own.{hint}")
+    bands = ({"high": thresholds["0.90"], "medium": min(thresholds["0.95"], thresholds["0.90"])}
+             if {"0.90", "0.95"} <= thresholds.keys() else {})
     return Decision(threshold, (facts or {}).get("temperature", 1.0), **bands)
 
 # %% ../nbs/50_scoring.ipynb #2ff6d44a
@@ -210,11 +227,14 @@ def facts_of(run: Packed) -> dict | None: # None: it was saved without
     try:
         facts = parsed(run.files["operating.json"], "operating.json")
         typed(facts, {"temperature": float, "thresholds": dict}, "operating.json")
-        if not 1e-6 <= facts.get("temperature", 1.0) <= 1e6: raise Damaged("operating.json: the temperature is not between 1e-6 and 1e6")
+        if not 1e-6 <= facts.get("temperature", 1.0) <= 1e6:
+            raise Damaged("operating.json: the temperature is not between 1e-6 and 1e6")
         thresholds = facts.get("thresholds", {})
         typed(thresholds, dict.fromkeys(thresholds, float), "operating.json")
         for recall, threshold in thresholds.items():
-            if not 0 <= threshold <= 1: raise Damaged(f"operating.json: the threshold for the recall {recall[:20]} is not between 0 and 1")
+            if not 0 <= threshold <= 1:
+                raise Damaged(f"operating.json: the threshold for the recall {recall[:20]} is not "
+                              f"between 0 and 1")
         return facts
     except Damaged as error: raise unusable(run.folder, str(error)) from None
 
@@ -232,7 +252,8 @@ def decided(
         from disaster_nbdev.operating import tempered
         probability = tempered(given, how.temperature)
     priority = np.where(given > how.high, "high", np.where(given > how.medium, "medium", "low"))
-    return {"probability": np.asarray(probability, "float64"), "label": (given > how.threshold).astype("int64"), "priority": priority}
+    return {"probability": np.asarray(probability, "float64"),
+            "label": (given > how.threshold).astype("int64"), "priority": priority}
 
 # %% ../nbs/50_scoring.ipynb #bbccf8b7
 class Here:
@@ -252,9 +273,13 @@ def working() -> Iterator[None]:
     "What is submitted inside, or waited for, may fail; raises `Unfinished` where a sentence says why."
     try: yield
     except UserError as error: raise Unfinished(str(error)) from None
-    except BrokenExecutor: raise Unfinished("A worker process was ended from outside; is there enough memory? The same command goes on, with fewer --workers if need be.") from None
+    except BrokenExecutor:
+        raise Unfinished("A worker process was ended from outside; is there enough memory? The "
+                         "same command goes on, with fewer --workers if need be.") from None
     except Exception as error:
-        if why := lost(error): raise Unfinished(f"{why} The same command goes on, on a cluster that runs or without one.") from None
+        if why := lost(error):
+            raise Unfinished(f"{why} The same command goes on, on a cluster that runs or without "
+                             f"one.") from None
         raise
 
 # %% ../nbs/50_scoring.ipynb #3cafcae3
@@ -273,7 +298,8 @@ def processes(
 # %% ../nbs/50_scoring.ipynb #1fc5ccdc
 def score_there(
     mine: dict[str, str], # what `software` gives where the work comes from
-    run: Packed, texts: list[str], keywords: list[str | None], edges: Iterable[float] = (), # as for `score_texts`
+    # as for `score_texts`
+    run: Packed, texts: list[str], keywords: list[str | None], edges: Iterable[float] = (),
 ) -> tuple[np.ndarray, int]: # as of `score_counted`
     "`score_counted` on a worker of a cluster; raises `UserError` on one that runs other software."
     from distributed import get_worker
@@ -290,11 +316,15 @@ def crew(
 ) -> Iterator[tuple[Callable, int]]: # texts, keywords -> something with `result()`; chunks that should be at hand
     "Whoever scores the chunks; raises `UserError` for a cluster that does not answer."
     if cluster:
-        with connected(cluster, workers) as client: yield partial(client.submit, score_there, software(), hand_over(client, run)), 2 * len(client.nthreads()) + 2
-    elif not several or workers == 1 or not reads_words(run): yield partial(Here().submit, score_counted, run), 1 # an encoder uses all cores by itself
+        with connected(cluster, workers) as client:
+            yield partial(client.submit, score_there, software(),
+                          hand_over(client, run)), 2 * len(client.nthreads()) + 2
+    elif not several or workers == 1 or not reads_words(run):
+        yield partial(Here().submit, score_counted, run), 1 # an encoder uses all cores by itself
     else:
         workers = workers or os.cpu_count() or 1
-        with processes(workers, run) as pool: yield partial(pool.submit, score_counted, run.digest), workers + 2
+        with processes(workers, run) as pool:
+            yield partial(pool.submit, score_counted, run.digest), workers + 2
 
 # %% ../nbs/50_scoring.ipynb #0674bfc3
 def in_order(
@@ -331,7 +361,8 @@ class Job:
         "What the network reads of a chunk."
         texts, used = chunk.texts(self.text_column), json.loads(self.run.files["config.json"])
         wanted = used.get("use_keyword") or used.get("keyword_branch")
-        return texts, chunk.texts(self.keyword_column) if wanted and chunk.column(self.keyword_column) is not None else [None] * len(texts)
+        return texts, chunk.texts(self.keyword_column) if wanted and chunk.column(
+            self.keyword_column) is not None else [None] * len(texts)
 
 # %% ../nbs/50_scoring.ipynb #c7753c69
 def missing(
@@ -340,10 +371,16 @@ def missing(
     name: str, # of a column that is not there
 ) -> UserError: # to be raised
     "The sentence for a table without a column that was asked for; it says where the same name lies deeper."
-    example = chunk.records[0] if isinstance(chunk, Lines) else next(iter(chunk.table.slice(0, 1).to_pylist()), {})
-    way, listed = way_to(example, name), next((field for field, value in example.items() if isinstance(value, list) and value and isinstance(value[0], dict)), "")
+    example = (chunk.records[0] if isinstance(chunk, Lines)
+               else next(iter(chunk.table.slice(0, 1).to_pylist()), {}))
+    way, listed = way_to(example, name), next(
+        (field for field, value in example.items() if isinstance(value, list) and value
+         and isinstance(value[0], dict)), "")
     hint = f" There is a field {way}: name it." if way else ""
-    if listed and not way: hint = f" The field {named(listed)} holds a list. Write a line for each tweet: " + line_writer(f"(tweet for page in map(json.loads, sys.stdin) for tweet in page[{listed!r}])", job.source)
+    if listed and not way:
+        hint = (f" The field {named(listed)} holds a list. Write a line for each tweet: "
+                + line_writer(f"(tweet for page in map(json.loads, sys.stdin) for tweet in "
+                              f"page[{listed!r}])", job.source))
     return absent(job.source, chunk.names, [name], hint=hint)
 
 def check_columns(
@@ -355,8 +392,12 @@ def check_columns(
     asked = [job.text_column, *([job.keyword_column] if job.keyword_column != "keyword" else [])]
     for name in asked if isinstance(chunk, Rows) or len(chunk) else []:
         if chunk.column(name) is None: raise missing(job, chunk, name)
-    if taken: raise UserError(f"{job.source} has a column {taken[0]} already; rename it, since scoring adds one.")
-    if len(set(names)) < len(names) and job.into.kind != "csv": raise UserError(f"{job.source} has several columns without a name, which only CSV can hold: write CSV, or give them names.")
+    if taken:
+        raise UserError(f"{job.source} has a column {taken[0]} already; rename it, since scoring "
+                        f"adds one.")
+    if len(set(names)) < len(names) and job.into.kind != "csv":
+        raise UserError(f"{job.source} has several columns without a name, which only CSV can "
+                        f"hold: write CSV, or give them names.")
 
 # %% ../nbs/50_scoring.ipynb #05383dbe
 def with_texts(
@@ -366,7 +407,10 @@ def with_texts(
 ) -> Rows | Lines:
     "The chunk without rows that hold no text, where they are to be left out; else raises `UserError` for the first of them, since nothing can be said of no text."
     places = chunk.lacking(job.text_column)
-    if places and not job.skip: raise UserError(f"{chunk.where(places[0])}: no text in {named(job.text_column)} (absent, empty or blank): add it, or leave such rows out with --skip-without-text.")
+    if places and not job.skip:
+        raise UserError(f"{chunk.where(places[0])}: no text in {named(job.text_column)} (absent, "
+                        f"empty or blank): add it, or leave such rows out with "
+                        f"--skip-without-text.")
     progress.skipped += len(places)
     return chunk.without(places) if places else chunk
 
@@ -377,9 +421,14 @@ def check_fields(
 ) -> None:
     "Raises `UserError` for a field that only later lines have, where the output cannot hold it."
     if isinstance(chunk, Rows): return
-    taken, new = [name for name in ADDED if name in chunk.names], [name for name in chunk.names if name not in names]
-    if taken: raise UserError(f"{job.source} has a field {taken[0]} already; rename it, since scoring adds one.")
-    if new and job.into.kind != "jsonl": raise UserError(f"{job.source}: the field {named(new[0])} comes in later lines only: write JSON lines instead.")
+    taken, new = [name for name in ADDED if name in chunk.names], [name for name in chunk.names
+                                                                   if name not in names]
+    if taken:
+        raise UserError(f"{job.source} has a field {taken[0]} already; rename it, since scoring "
+                        f"adds one.")
+    if new and job.into.kind != "jsonl":
+        raise UserError(f"{job.source}: the field {named(new[0])} comes in later lines only: write "
+                        f"JSON lines instead.")
 
 def fitting(
     job: Job,
@@ -398,14 +447,17 @@ def note_of(job: Job) -> dict:
     "What the parts of a job depend on."
     there = Path(job.source).stat() if job.source != "-" else None
     source = [str(Path(job.source).resolve()), there.st_size, there.st_mtime_ns] if there else None
-    options = [job.text_column, job.keyword_column, job.skip, vars(job.how), vars(job.into), vars(job.form)]
+    options = [job.text_column, job.keyword_column, job.skip, vars(job.how), vars(job.into),
+               vars(job.form)]
     return {"input": source, "run": job.run.digest, "code": scoring_code(), "options": options}
 
 # %% ../nbs/50_scoring.ipynb #65980f3a
 def changed(old: dict, new: dict) -> str | None: # what differs, in words
     "Why parts cannot be used; None: they can."
-    words = {"input": "the input has changed", "run": "the run is another", "options": "the options are others", "code": "the program is another"}
-    return next((what for key, what in words.items() if old.get(key) != new[key] or new["input"] is None), None)
+    words = {"input": "the input has changed", "run": "the run is another",
+             "options": "the options are others", "code": "the program is another"}
+    return next((what for key, what in words.items() if old.get(key) != new[key]
+                 or new["input"] is None), None)
 
 # %% ../nbs/50_scoring.ipynb #0b5d853c
 @contextlib.contextmanager
@@ -423,13 +475,15 @@ def locked(
                 stack.enter_context(held(folder/"lock", busy))
                 break
             except OSError as error:
-                if isinstance(error, FileNotFoundError) and folder.parent.is_dir(): continue # another run has just finished and removed it
+                if isinstance(error, FileNotFoundError) and folder.parent.is_dir():
+                    continue # another run has just finished and removed it
                 raise UserError(f"{target} cannot be written: {error.strerror}.") from None
         check_parts(folder)
         yield
 
 # %% ../nbs/50_scoring.ipynb #ba099c37
-PART = re.compile(r"lock|note\.json|\d{7,}\.part|(note|whole|\d{7,})\.part\.tmp") # names in a folder of parts
+# names in a folder of parts
+PART = re.compile(r"lock|note\.json|\d{7,}\.part|(note|whole|\d{7,})\.part\.tmp")
 
 def check_parts(folder: Path) -> None:
     "Raises `UserError` for anything in the folder that no run has put there: it could be a link or a pipe of somebody else."
@@ -437,7 +491,8 @@ def check_parts(folder: Path) -> None:
         found = path.lstat()
         plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
         if not (plain and PART.fullmatch(path.name)):
-            raise UserError(f"{path} was not put there by an earlier run: remove {folder}, or choose another output.")
+            raise UserError(f"{path} was not put there by an earlier run: remove {folder}, or "
+                            f"choose another output.")
 
 # %% ../nbs/50_scoring.ipynb #152a9bd6
 def settled(path: Path) -> None: # a file, or a folder whose names have changed
@@ -458,7 +513,9 @@ class Parts:
     def begin(self) -> str | None: # why parts that are there are of no use
         "Keep the parts that are there, or start anew."
         for path in self.folder.glob("*.tmp"): path.unlink() # of a run that was killed
-        try: reason = changed(json.loads((self.folder/"note.json").read_text(encoding="utf-8")), self.note)
+        try:
+            reason = changed(json.loads((self.folder/"note.json").read_text(encoding="utf-8")),
+                             self.note)
         except (OSError, ValueError, AttributeError, RecursionError): reason = ""
         if reason is not None:
             for path in self.folder.glob("*.part*"): path.unlink()
@@ -477,7 +534,8 @@ class Parts:
 
     def join(self, number: int, names: list[str], into: Form, target: Path) -> None: # names: of all columns
         "Put so many parts together as a file that is whole or as it was, and that others may read as before."
-        join_parts([self.path(k) for k in range(number)], names, into, fresh := self.folder/"whole.part.tmp")
+        join_parts([self.path(k) for k in range(number)], names, into,
+                   fresh := self.folder/"whole.part.tmp")
         if target.exists(): shutil.copymode(target, fresh)
         settled(fresh)
         os.replace(fresh, target)
@@ -507,7 +565,9 @@ class Progress:
         self.rows, self.kept, now = self.rows + rows, self.kept + rows * kept, time.monotonic()
         if self.tell and now - self.told >= (0.5 if sys.stderr and sys.stderr.isatty() else 10):
             self.told = now
-            self.tell(f"{self.rows:,} tweets, {(self.rows - self.kept) / (now - self.started):,.0f} a second", True)
+            self.tell(
+                f"{self.rows:,} tweets, {(self.rows - self.kept) / (now - self.started):,.0f} a "
+                f"second", True)
 
 # %% ../nbs/50_scoring.ipynb #26ad3def
 def scored_parts(
@@ -531,7 +591,8 @@ def scored_parts(
         else:
             probability, cut = result
             progress.cut += cut
-            yield number, len(chunk), chunk_bytes(fitting(job, chunk, names), decided(probability, job.how), job.into)
+            yield number, len(chunk), chunk_bytes(fitting(job, chunk, names),
+                                                  decided(probability, job.how), job.into)
 
 # %% ../nbs/50_scoring.ipynb #8640a16f
 def put(
@@ -558,9 +619,13 @@ def score_stream(
 ) -> None:
     "Write the scores as they come: to standard output, a pipe or a device."
     with contextlib.ExitStack() as stack:
-        if job.target == "-" and sys.stdout is None: raise UserError("Standard output is closed: name a file with --output.")
-        try: out = sys.stdout.buffer if job.target == "-" else stack.enter_context(open(job.target, "wb"))
-        except OSError as error: raise UserError(f"{job.target} cannot be written: {error.strerror}.") from None
+        if job.target == "-" and sys.stdout is None:
+            raise UserError("Standard output is closed: name a file with --output.")
+        try:
+            out = (sys.stdout.buffer if job.target == "-"
+                   else stack.enter_context(open(job.target, "wb")))
+        except OSError as error:
+            raise UserError(f"{job.target} cannot be written: {error.strerror}.") from None
         put(out, head_bytes([*names, *ADDED], job.into), job.target)
         for _, rows, data in scored_parts(job, pieces, names, team, progress):
             put(out, data, job.target)
@@ -601,8 +666,11 @@ def score_kept(
             elif reason is None: tell("Goes on from an earlier run.")
             score_parts(job, pieces, names, team, progress, parts)
         except BaseException as error:
-            keep = job.source != "-" and (isinstance(error, Unfinished) or not isinstance(error, UserError))
-            if keep: tell(f"Stopped after {progress.rows:,} tweets; the same command goes on from there.")
+            keep = (job.source != "-" and (isinstance(error, Unfinished)
+                                           or not isinstance(error, UserError)))
+            if keep:
+                tell(f"Stopped after {progress.rows:,} tweets; the same command goes on from "
+                     f"there.")
             raise
         finally:
             if not keep: parts.remove()
@@ -617,17 +685,24 @@ def job_of(
     skip: bool = False, # whether rows without text are left out
 ) -> Job:
     "Everything about a job that can be wrong before the input is read; raises `UserError`."
-    if not (source and target): raise UserError("The input and the output each need a name, or - for standard input and output.")
+    if not (source and target):
+        raise UserError("The input and the output each need a name, or - for standard input and "
+                        "output.")
     if Path(target).is_dir(): raise UserError(f"{target} is a folder: name a file in it to write.")
     run, form = packed(folder), form_of(source, given, known=KINDS | ONLY_READ)
     reads_words(run)
-    if form.kind == "parquet" and source == "-": raise UserError("Parquet cannot be read from standard input.")
+    if form.kind == "parquet" and source == "-":
+        raise UserError("Parquet cannot be read from standard input.")
     into = form_of(target, given, "jsonl" if form.kind == "jsonl" else "csv")
-    if target != "-" and Path(target).exists() and source != "-" and Path(source).exists() and os.path.samefile(source, target): raise UserError(f"{target} is the input: choose another output.")
+    if target != "-" and Path(target).exists() and source != "-" and Path(
+        source).exists() and os.path.samefile(source, target):
+        raise UserError(f"{target} is the input: choose another output.")
     plain = target == "-" or Path(target).exists() and not Path(target).is_file()
-    if not plain: target = str(Path(target).resolve()) # a link stays, and what it leads to is written
+    if not plain:
+        target = str(Path(target).resolve()) # a link stays, and what it leads to is written
     if plain and into.kind == "parquet": raise UserError("Parquet cannot be written to a pipe.")
-    return Job(source, target, run, decision(facts_of(run), point), into, form, text_column, keyword_column, skip)
+    return Job(source, target, run, decision(facts_of(run), point), into, form, text_column,
+               keyword_column, skip)
 
 # %% ../nbs/50_scoring.ipynb #4e207ea3
 def make_ready(
@@ -639,7 +714,8 @@ def make_ready(
     if cluster or reads_words(job.run): return
     settings = opened_reader(job.run.files).config
     if tell and "vocabulary.json" in job.run.files:
-        tell(f"Keras scores this run, which is slower: numpy does not know all of its network (cell {settings.cell}).")
+        tell(f"Keras scores this run, which is slower: numpy does not know all of its network "
+             f"(cell {settings.cell}).")
     opened_run(job.run)
 
 # %% ../nbs/50_scoring.ipynb #64158854
@@ -648,16 +724,20 @@ def score_file(
     target: str, # the same, or - for standard output
     folder: Path, # a saved run
     text_column: str = "text", # the column that holds the tweets
-    keyword_column: str = "keyword", # the column that holds their keywords, for a run that uses them
+    # the column that holds their keywords, for a run that uses them
+    keyword_column: str = "keyword",
     point: str = "balanced", # operating point: balanced, recall-0.90, ... or a threshold
     form: str | None = None, # csv or jsonl, where a name does not say it
     workers: int | None = None, # processes of this machine; None: one for each core
     cluster: str | None = None, # address of a Dask scheduler, or local
-    tell: Callable | None = None, # (text, whether the next may take its place) -> None: is told how it goes
-    skip_without_text: bool = False, # whether rows without text are left out, and counted, instead of refused
+    # (text, whether the next may take its place) -> None: is told how it goes
+    tell: Callable | None = None,
+    # whether rows without text are left out, and counted, instead of refused
+    skip_without_text: bool = False,
 ) -> Progress: # its `rows` are the tweets scored
     "Score a file into another, every column and row kept in order; raises `UserError` for a mistake that the user can mend."
-    job, progress = job_of(source, target, folder, text_column, keyword_column, point, form, skip_without_text), Progress(tell)
+    job, progress = job_of(source, target, folder, text_column, keyword_column, point, form,
+                           skip_without_text), Progress(tell)
     progress.reach = reach(job.run)
     with contextlib.closing(chunks(job.source, job.form, wanted=[text_column])) as found:
         first = next(found)
@@ -666,7 +746,9 @@ def score_file(
         first = next(pieces)
         second, names = next(pieces, None), first.names or [text_column]
         make_ready(job, cluster, tell)
-        way = score_stream if target == "-" or Path(target).exists() and not Path(target).is_file() else score_kept
+        way = (score_stream if target == "-" or Path(target).exists() and not Path(target).is_file()
+               else score_kept)
         with crew(job.run, second is not None, workers, cluster) as team:
-            way(job, chain([first], [second] if second is not None else [], pieces), names, team, progress)
+            way(job, chain([first], [second] if second is not None else [], pieces), names, team,
+                progress)
     return progress

@@ -57,8 +57,11 @@ def checked_seeds(
     seeds, # a parameter of a report template
 ) -> list[int]:
     "The seeds themselves; raises `UserError` when they are no list of different whole numbers."
-    whole = isinstance(seeds, (list, tuple)) and all(type(seed) is int and seed >= 0 for seed in seeds)
-    if not whole or not seeds or len(set(seeds)) < len(seeds): raise UserError(f"seeds must be a list of different whole numbers such as [42, 43], not {seeds!r}.")
+    whole = (isinstance(seeds, (list, tuple))
+             and all(type(seed) is int and seed >= 0 for seed in seeds))
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"seeds must be a list of different whole numbers such as [42, 43], not "
+                        f"{seeds!r}.")
     return list(seeds)
 
 # %% ../nbs/45_splits.ipynb #e8de2b67
@@ -67,8 +70,12 @@ def wide(
 ) -> pd.DataFrame: # run, split, id, target and a column per seed
     "A column per seed; raises `UserError` when a seed has not judged every tweet."
     keys = [name for name in ("run", "split") if name in table]
-    inside = table.assign(probability=table["probability"].clip(1e-5, 1 - 1e-5), seed=table["seed"].astype(str), order=table.groupby(keys, sort=False).ngroup())
-    found = inside.pivot(index=["order", *keys, "id", "target"], columns="seed", values="probability").reset_index().drop(columns="order").rename_axis(columns=None)
+    inside = table.assign(probability=table["probability"].clip(1e-5, 1 - 1e-5),
+                          seed=table["seed"].astype(str),
+                          order=table.groupby(keys, sort=False).ngroup())
+    found = inside.pivot(index=["order", *keys, "id", "target"], columns="seed",
+                         values="probability").reset_index().drop(columns="order").rename_axis(
+                             columns=None)
     if found.isna().any(axis=None): raise UserError("Every seed must have judged the same tweets.")
     return found
 
@@ -78,12 +85,17 @@ def _long(
     facts: dict, # seeds, splits, data
 ) -> pd.DataFrame: # run, split (those that it has), seed, id, target, probability
     "Read what `wide` made; raises `UserError` when it is damaged."
-    seeds, again = [str(seed) for seed in facts["seeds"]], UserError(f"{path} is damaged or gone; delete the folder and run again.")
+    seeds, again = [str(seed) for seed in facts["seeds"]], UserError(f"{path} is damaged or gone; "
+                                                                     f"delete the folder and run "
+                                                                     f"again.")
     try: table = read_predictions(path, facts.get("data") or {})
     except (OSError, ValueError): raise again from None
-    if not {"split", "id", "target", *seeds} <= set(table) or set(table["split"]) != set(facts["splits"]): raise again
+    if not {"split", "id", "target", *seeds} <= set(table) or set(table["split"]) != set(
+        facts["splits"]):
+        raise again
     values = table[seeds].apply(pd.to_numeric, errors="coerce")
-    if not (values.ge(0) & values.le(1)).all(axis=None) or not table["target"].isin([0, 1]).all(): raise again
+    if not (values.ge(0) & values.le(1)).all(axis=None) or not table["target"].isin([0, 1]).all():
+        raise again
     keys = [name for name in ("run", "split", "id", "target") if name in table]
     long = table.melt(keys, value_vars=seeds, var_name="seed", value_name="probability")
     return long.astype({"seed": "int64"})[[*keys[:-2], "seed", "id", "target", "probability"]]
@@ -113,14 +125,17 @@ def _facts(
     seeds = [int(seed) for seed in table["seed"].unique()]
     data = {"name": dataset.name, **dataset.fingerprint}
     vectors = vector_file((config or {}).get("embedding"))
-    facts = {"schema": 1, "template": template, "seeds": seeds, "splits": table["split"].unique().tolist(),
-             "data": data, "vectors": vectors, "seconds": seconds, **made}
+    facts = {"schema": 1, "template": template, "seeds": seeds,
+             "splits": table["split"].unique().tolist(), "data": data, "vectors": vectors,
+             "seconds": seconds, **made}
     return facts, kept
 
 # %% ../nbs/45_splits.ipynb #b2485f0b
 def _files(facts_name: str, facts: dict, table: pd.DataFrame) -> dict[str, str]: # file name -> text
     "The two files of a record."
-    return {facts_name: to_json(facts), "predictions.csv": wide(table).to_csv(index=False, float_format="%.5f", lineterminator="\n")}
+    return {facts_name: to_json(facts),
+            "predictions.csv": wide(table).to_csv(index=False, float_format="%.5f",
+                                                  lineterminator="\n")}
 
 # %% ../nbs/45_splits.ipynb #1e8533d7
 def write_repeats(
@@ -141,21 +156,25 @@ def write_repeats(
     return Repeats(name, write_folder(report/"splits"/name, files), facts)
 
 # %% ../nbs/45_splits.ipynb #a047c659
-NEEDED = {"name", "kind", "config", "seeds", "splits", "data", "seconds", "created", "code_sha256"} # of splits.json
+# of splits.json
+NEEDED = {"name", "kind", "config", "seeds", "splits", "data", "seconds", "created", "code_sha256"}
 
 def _read_facts(path: Path, needed: set[str]) -> dict:
     "What a record says of itself; raises `UserError` when it is absent, damaged, or of another schema."
     try: facts = json.loads(path.read_text(encoding="utf-8"))
     except OSError: raise UserError(f"There is no record in {path.parent}.") from None
-    except ValueError: raise UserError(f"{path} is damaged; delete the folder and run again.") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged; delete the folder and run again.") from None
     whole = isinstance(facts, dict) and facts.get("schema") == 1 and not needed - facts.keys()
-    if not whole or not all(isinstance(facts[name], list) for name in ("seeds", "splits")): raise UserError(f"{path} is not a record of schema 1; delete the folder and run again.")
+    if not whole or not all(isinstance(facts[name], list) for name in ("seeds", "splits")):
+        raise UserError(f"{path} is not a record of schema 1; delete the folder and run again.")
     return facts
 
 # %% ../nbs/45_splits.ipynb #eb6f6399
 def read_repeats(
     report: Path, # folder of the report
-    damaged: list[str] | None = None, # a list that takes a sentence for each damaged record; None: raise
+    # a list that takes a sentence for each damaged record; None: raise
+    damaged: list[str] | None = None,
 ) -> list[Repeats]: # by name
     "All runs of a report on several splits; raises `UserError` at a damaged one, or leaves it out and says so."
     found = []
@@ -176,14 +195,17 @@ def together(
     "The predictions of several runs in one table; raises `UserError` for none, or when they rest on different data."
     if not repeats: raise UserError("No run on several splits is recorded yet.")
     for one in repeats:
-        if one.facts["data"]["train_sha256"] != repeats[0].facts["data"]["train_sha256"]: raise UserError(f"On several splits, {one.name} rests on other training data than {repeats[0].name}; delete its folder and run it again.")
+        if one.facts["data"]["train_sha256"] != repeats[0].facts["data"]["train_sha256"]:
+            raise UserError(f"On several splits, {one.name} rests on other training data than "
+                            f"{repeats[0].name}; delete its folder and run it again.")
     return pd.concat([one.table().assign(run=one.name) for one in repeats], ignore_index=True)
 
 # %% ../nbs/45_splits.ipynb #ba3e73cc
 def _ordered(names: Iterable[str]) -> list[str]:
     "Splits in the order of `data.SPLITS`."
     found = list(dict.fromkeys(names))
-    return sorted(found, key=lambda name: list(SPLITS).index(name) if name in SPLITS else len(SPLITS))
+    return sorted(found, key=lambda name: list(SPLITS).index(name) if name in SPLITS
+                  else len(SPLITS))
 
 # %% ../nbs/45_splits.ipynb #2425623c
 def by_split_and_seed(
@@ -193,7 +215,8 @@ def by_split_and_seed(
     rows = []
     for (run, name, seed), part in table.groupby(["run", "split", "seed"], sort=False):
         judged = metrics(part["target"], part["probability"])
-        rows.append({"run": run, "split": name, "seed": seed, **{key: judged[key] for key in ("accuracy", "f1", "log_loss")}})
+        rows.append({"run": run, "split": name, "seed": seed,
+                     **{key: judged[key] for key in ("accuracy", "f1", "log_loss")}})
     return pd.DataFrame(rows)
 
 # %% ../nbs/45_splits.ipynb #145a590d
@@ -201,12 +224,16 @@ def shares(
     table: pd.DataFrame, # run, split, seed, id, target, probability
 ) -> dict[str, pd.DataFrame]: # split -> a row per tweet (id, target), a column per run: share of the seeds that are right
     "How often each tweet is judged rightly; raises `UserError` when runs were judged on different tweets."
-    right = table.assign(right=((table["probability"] > 0.5) == (table["target"] == 1)).astype("float64"))
+    right = table.assign(right=((table["probability"] > 0.5)
+                                == (table["target"] == 1)).astype("float64"))
     found = {}
     for name in _ordered(table["split"]):
         part = right[right["split"] == name]
-        by_tweet = part.groupby(["id", "target", "run"])["right"].mean().unstack()[part["run"].unique()]
-        if by_tweet.isna().any(axis=None): raise UserError(f"On the split {name} the runs were judged on different tweets; run them again on the same data.")
+        by_tweet = part.groupby(["id", "target", "run"])["right"].mean().unstack()[
+            part["run"].unique()]
+        if by_tweet.isna().any(axis=None):
+            raise UserError(f"On the split {name} the runs were judged on different tweets; run "
+                            f"them again on the same data.")
         found[name] = by_tweet
     return found
 
@@ -218,7 +245,8 @@ def resampled_means(
     seed: int = 42, # of the draws
 ) -> np.ndarray: # (RESAMPLES, columns)
     "Column means over tweets drawn again with replacement, the same tweets for every column."
-    return np.concatenate([block @ values for block in _resampled(len(values), RESAMPLES, seed)]) / len(values)
+    return (np.concatenate([block @ values for block in _resampled(len(values), RESAMPLES, seed)])
+            / len(values))
 
 def middle(drawn: np.ndarray) -> np.ndarray: # (draws, columns) -> (2, columns)
     "The middle 95 %."
@@ -230,22 +258,33 @@ def summary(
     seed: int = 42, # of the draws
 ) -> pd.DataFrame: # split, run, seeds, mean, spread, least, most, low, high: of the accuracy
     "Mean accuracy over the seeds, its standard deviation between seeds, and its bootstrap 95 % interval over tweets."
-    spans = {(name, run): edges for name, by_tweet in shares(table).items() for run, edges in zip(by_tweet, middle(resampled_means(by_tweet.to_numpy(), seed)).T)}
-    found = by_split_and_seed(table).groupby(["split", "run"], sort=False)["accuracy"].agg(seeds="size", mean="mean", spread="std", least="min", most="max")
+    spans = {(name, run): edges for name, by_tweet in shares(table).items()
+             for run, edges in zip(by_tweet, middle(resampled_means(by_tweet.to_numpy(), seed)).T)}
+    found = by_split_and_seed(table).groupby(["split", "run"],
+                                             sort=False)["accuracy"].agg(seeds="size", mean="mean",
+                                                                         spread="std", least="min",
+                                                                         most="max")
     found[["low", "high"]] = [spans[key] for key in found.index]
     place = {name: number for number, name in enumerate(_ordered(table["split"]))}
-    return found.reset_index().sort_values(["split", "mean"], ascending=[True, False], kind="stable", ignore_index=True, key=lambda values: values.map(place) if values.name == "split" else values)
+    return found.reset_index().sort_values(["split", "mean"], ascending=[True, False],
+                                           kind="stable", ignore_index=True,
+                                           key=lambda values: values.map(place)
+                                           if values.name == "split" else values)
 
 # %% ../nbs/45_splits.ipynb #d2d077be
 def summary_table(
     means: pd.DataFrame, # what `summary` gave
 ) -> pd.DataFrame: # run and a column per split
     "Mean, spread between seeds and interval of every run, a column per split, the best run on the grouped split (else on the first) on top."
-    words = [f"{row.mean:.3f}" + (f" ± {row.spread:.3f}" if row.spread == row.spread else "") + f" ({row.low:.3f}–{row.high:.3f})" for row in means.itertuples()]
+    words = [f"{row.mean:.3f}" + (f" ± {row.spread:.3f}" if row.spread == row.spread else "")
+             + f" ({row.low:.3f}–{row.high:.3f})" for row in means.itertuples()]
     splits = _ordered(means["split"])
     decides = "grouped" if "grouped" in splits else splits[0]
     order = [*means.loc[means["split"] == decides, "run"], *means["run"]]
-    return means.assign(words=words).pivot(index="run", columns="split", values="words")[splits].loc[list(dict.fromkeys(order))].reset_index().rename_axis(columns=None)
+    return means.assign(words=words).pivot(index="run", columns="split",
+                                           values="words")[splits].loc[
+                                               list(dict.fromkeys(
+                                                   order))].reset_index().rename_axis(columns=None)
 
 # %% ../nbs/45_splits.ipynb #01265806
 def optimism(
@@ -254,18 +293,24 @@ def optimism(
 ) -> pd.DataFrame: # run, split (the stricter one), difference, low, high: study less that split
     "By how much the study's split flatters each run, with an unpaired bootstrap 95 % interval."
     found, columns = shares(table), ["run", "split", "difference", "low", "high"]
-    drawn = {name: dict(zip(by_tweet, resampled_means(by_tweet.to_numpy(), seed + number).T)) for number, (name, by_tweet) in enumerate(found.items())}
-    rows = [{"run": run, "split": name, "difference": found["study"][run].mean() - found[name][run].mean(), **dict(zip(("low", "high"), middle(drawn["study"][run] - drawn[name][run])))}
-            for name in found if name != "study" for run in found[name] if run in drawn.get("study", {})]
+    drawn = {name: dict(zip(by_tweet, resampled_means(by_tweet.to_numpy(), seed + number).T))
+             for number, (name, by_tweet) in enumerate(found.items())}
+    rows = [{"run": run, "split": name,
+             "difference": found["study"][run].mean() - found[name][run].mean(),
+             **dict(zip(("low", "high"), middle(drawn["study"][run] - drawn[name][run])))}
+            for name in found if name != "study" for run in found[name]
+            if run in drawn.get("study", {})]
     return pd.DataFrame(rows, columns=columns)
 
 # %% ../nbs/45_splits.ipynb #9e3d8843
-SPLIT_WORDS = {"study": "random", "grouped": "copies together", "keyword": "new keywords"} # split -> words in a plot
+# split -> words in a plot
+SPLIT_WORDS = {"study": "random", "grouped": "copies together", "keyword": "new keywords"}
 
 def _span(values: pd.Series) -> str: # fractions of 1
     "The least and the most, in points."
     low, high = 100 * values.min(), 100 * values.max()
-    return f"{low:.1f} points" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f} points"
+    return (f"{low:.1f} points" if f"{low:.1f}" == f"{high:.1f}"
+            else f"{low:.1f} to {high:.1f} points")
 
 def flattery(
     found: pd.DataFrame, # what `optimism` gave
@@ -274,9 +319,13 @@ def flattery(
     if found.empty: return "Accuracy on each split, with 95 % intervals"
     ahead = int((found.groupby("run")["difference"].min() > 0).sum())
     runs = found["run"].nunique()
-    whom = found["run"].iloc[0] if runs == 1 else "every run" if ahead == runs else f"{ahead} of {runs} runs"
-    parts = [f"{_span(part['difference'])} against {SPLIT_WORDS.get(name, name)}" for name, part in found.groupby("split", sort=False)]
-    return f"The random split flatters {whom}: by {', '.join(parts)}" if ahead else f"The random split does not flatter {whom if runs == 1 else 'the runs'} everywhere: {', '.join(parts)}"
+    whom = (found["run"].iloc[0] if runs == 1 else "every run" if ahead == runs
+            else f"{ahead} of {runs} runs")
+    parts = [f"{_span(part['difference'])} against {SPLIT_WORDS.get(name, name)}"
+             for name, part in found.groupby("split", sort=False)]
+    return (f"The random split flatters {whom}: by {', '.join(parts)}" if ahead
+            else f"The random split does not flatter {whom if runs == 1 else 'the runs'} "
+                 f"everywhere: {', '.join(parts)}")
 
 # %% ../nbs/45_splits.ipynb #503c1851
 FLIPS = 10_000 # throws of all signs; no p-value is below 1 in that many
@@ -287,7 +336,8 @@ def sign_flip(
 ) -> np.ndarray: # two-sided p-values (pairs,)
     "How often a mean difference as large comes about when every sign is thrown (source: Fisher, The Design of Experiments, 1935)."
     rng, seen = np.random.default_rng(seed), np.abs(apart.sum(0)) - 1e-9
-    as_far = sum((np.abs((2.0 * rng.integers(0, 2, (500, len(apart))) - 1) @ apart) >= seen).sum(0) for _ in range(FLIPS // 500))
+    as_far = sum((np.abs((2.0 * rng.integers(0, 2, (500, len(apart))) - 1) @ apart) >= seen).sum(0)
+                 for _ in range(FLIPS // 500))
     return (1 + as_far) / (1 + FLIPS)
 
 # %% ../nbs/45_splits.ipynb #77cdf7fc
@@ -301,7 +351,9 @@ def compare_pairs(
     if not pairs: return pd.DataFrame(columns=names)
     apart = np.stack([(by_tweet[a] - by_tweet[b]).to_numpy() for a, b in pairs], axis=1)
     low, high = middle(resampled_means(apart, seed))
-    found = pd.DataFrame(pairs, columns=["a", "b"]).assign(n=len(apart), difference=apart.mean(0), low=low, high=high, p_value=sign_flip(apart, seed))
+    found = pd.DataFrame(pairs, columns=["a", "b"]).assign(n=len(apart), difference=apart.mean(0),
+                                                           low=low, high=high,
+                                                           p_value=sign_flip(apart, seed))
     return found.assign(p_adjusted=holm(found["p_value"]))[names]
 
 # %% ../nbs/45_splits.ipynb #260ac5fd
@@ -310,7 +362,8 @@ def paired(
     seed: int = 42, # of draws and throws
 ) -> pd.DataFrame: # split, a, b, n, difference, low, high, p_value, p_adjusted (within the split)
     "All pairs of runs on each split, on the same tweets."
-    parts = [compare_pairs(by_tweet, list(combinations(by_tweet, 2)), seed).assign(split=name) for name, by_tweet in shares(table).items()]
+    parts = [compare_pairs(by_tweet, list(combinations(by_tweet, 2)), seed).assign(split=name)
+             for name, by_tweet in shares(table).items()]
     found = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
     return found[["split", *(name for name in found if name != "split")]]
 
@@ -324,21 +377,32 @@ def found_on_splits(
     lines = []
     for name in _ordered(means["split"]):
         part = means[means["split"] == name]
-        best, told = part.iloc[0], pairs[(pairs["split"] == name) & (pairs["p_adjusted"] < 0.05)] if len(pairs) else pairs
-        among = f" Of {int((pairs['split'] == name).sum())} pairs of runs {len(told)} can be told apart." if len(part) > 1 else ""
-        lines.append(f"- **{SPLIT_WORDS.get(name, name).capitalize()}** ({name}): {best['run']} {'is best with' if len(part) > 1 else 'reaches'} {best['mean']:.3f} ({best['low']:.3f}–{best['high']:.3f}).{among}")
-    if means["spread"].max() > 0: lines.append(f"- Between seeds the accuracy of a run has a standard deviation of {_span(means.loc[means['spread'] > 0, 'spread'])}.")
-    if len(flattered): lines.append(f"- {flattery(flattered)}; {int((flattered['low'] > 0).sum())} of these {len(flattered)} differences have an interval above 0.")
+        best, told = part.iloc[0], pairs[(pairs["split"] == name)
+                                         & (pairs["p_adjusted"] < 0.05)] if len(pairs) else pairs
+        among = (f" Of {int((pairs['split'] == name).sum())} pairs of runs {len(told)} can be told "
+                 f"apart." if len(part) > 1 else "")
+        lines.append(f"- **{SPLIT_WORDS.get(name, name).capitalize()}** ({name}): {best['run']} "
+                     f"{'is best with' if len(part) > 1 else 'reaches'} {best['mean']:.3f} "
+                     f"({best['low']:.3f}–{best['high']:.3f}).{among}")
+    if means["spread"].max() > 0:
+        lines.append(f"- Between seeds the accuracy of a run has a standard deviation of "
+                     f"{_span(means.loc[means['spread'] > 0, 'spread'])}.")
+    if len(flattered):
+        lines.append(f"- {flattery(flattered)}; {int((flattered['low'] > 0).sum())} of these "
+                     f"{len(flattered)} differences have an interval above 0.")
     return "\n".join(lines)
 
 # %% ../nbs/45_splits.ipynb #da92ec55
-SPLIT_LOOKS = {"study": (PALETTE["not a disaster"], "o"), "grouped": (PALETTE["disaster"], "s"), "keyword": (PALETTE["green"], "D")} # split -> colour, marker
+# split -> colour, marker
+SPLIT_LOOKS = {"study": (PALETTE["not a disaster"], "o"), "grouped": (PALETTE["disaster"], "s"),
+               "keyword": (PALETTE["green"], "D")}
 
 def _split_row(axes, y: float, row, seeds: pd.Series) -> None: # row: of `summary`; seeds: accuracies
     "One run on one split: interval, single seeds, mean, and the mean in figures."
     colour, marker = SPLIT_LOOKS.get(row.split, (PALETTE["grey"], "o"))
     axes.hlines(y, row.low, row.high, color=colour, linewidth=2)
-    axes.plot(seeds, np.full(len(seeds), y - 0.3), linestyle="none", marker=".", markersize=5, color=colour, alpha=0.6)
+    axes.plot(seeds, np.full(len(seeds), y - 0.3), linestyle="none", marker=".", markersize=5,
+              color=colour, alpha=0.6)
     axes.plot(row.mean, y, marker=marker, markersize=7, color=colour)
     axes.text(1.01, y, f"{row.mean:.3f}", transform=axes.get_yaxis_transform(), va="center")
 
@@ -351,14 +415,19 @@ def plot_splits(
     "Mean accuracy of every run on every split with its interval, single seeds as small dots below; the best run on top."
     runs = means.groupby("run")["mean"].mean().sort_values(ascending=False).index
     splits = _ordered(means["split"])
-    drawn = figure(title, 5.6, 1.5 + 0.29 * (len(splits) + 1) * len(runs)) # narrow, so that a telephone still shows it legibly
-    axes, step, ticks = _plain(drawn.add_subplot(), "Accuracy (fraction of tweets)", ""), len(splits) + 1, {}
+    # narrow, so that a telephone still shows it legibly
+    drawn = figure(title, 5.6, 1.5 + 0.29 * (len(splits) + 1) * len(runs))
+    axes, step, ticks = _plain(drawn.add_subplot(), "Accuracy (fraction of tweets)",
+                               ""), len(splits) + 1, {}
     for number, run in enumerate(runs):
-        axes.text(0.01, -number * step + 0.1, run, transform=axes.get_yaxis_transform(), va="center", fontweight="bold")
+        axes.text(0.01, -number * step + 0.1, run, transform=axes.get_yaxis_transform(),
+                  va="center", fontweight="bold")
         if number: axes.axhline(-number * step + 0.55, color="#CCCCCC", linewidth=0.8)
         for row in means[means["run"] == run].itertuples(index=False):
-            ticks[y := -number * step - 1 - splits.index(row.split)] = SPLIT_WORDS.get(row.split, row.split)
-            _split_row(axes, y, row, judged.loc[(judged["run"] == run) & (judged["split"] == row.split), "accuracy"])
+            ticks[y := -number * step - 1 - splits.index(row.split)] = SPLIT_WORDS.get(row.split,
+                                                                                       row.split)
+            _split_row(axes, y, row, judged.loc[(judged["run"] == run)
+                                                & (judged["split"] == row.split), "accuracy"])
     axes.set_yticks(list(ticks), list(ticks.values())); axes.set_ylim(-len(runs) * step + 0.3, 0.6)
     axes.grid(axis="y", visible=False); axes.tick_params(axis="y", length=0)
     return drawn
@@ -375,16 +444,22 @@ def plot_differences(
     axes = _plain(drawn.add_subplot(), "Difference in accuracy (percentage points)", "")
     axes.axvline(0, color=PALETTE["grey"], linewidth=1)
     for y, row in enumerate(table.itertuples()):
-        colour = PALETTE["grey"] if row.p_adjusted >= level else PALETTE["green"] if row.difference > 0 else PALETTE["disaster"]
+        colour = (PALETTE["grey"] if row.p_adjusted >= level else PALETTE["green"]
+                  if row.difference > 0 else PALETTE["disaster"])
         axes.hlines(y, 100 * row.low, 100 * row.high, color=colour, linewidth=2)
-        axes.plot(100 * row.difference, y, marker="o", markersize=7, color=colour, markerfacecolor="white" if row.p_adjusted >= level else colour)
-        axes.text(1.01, y, f"{100 * row.difference:+.1f}", transform=axes.get_yaxis_transform(), va="center")
-    axes.set_yticks(range(len(table)), [fill(name, 24) for name in table["name"]]); axes.set_ylim(len(table) - 0.4, -0.6)
+        axes.plot(100 * row.difference, y, marker="o", markersize=7, color=colour,
+                  markerfacecolor="white" if row.p_adjusted >= level else colour)
+        axes.text(1.01, y, f"{100 * row.difference:+.1f}", transform=axes.get_yaxis_transform(),
+                  va="center")
+    axes.set_yticks(range(len(table)), [fill(name, 24) for name in table["name"]])
+    axes.set_ylim(len(table) - 0.4, -0.6)
     axes.grid(axis="y", visible=False); axes.tick_params(axis="y", length=0)
     return drawn
 
 # %% ../nbs/45_splits.ipynb #a885d9e0
-LATER = {"aware cleaning": ("cleaning",), "keyword": ("use_keyword", "keyword_branch"), "pooling over all states": ("cell", "pooling")} # step -> fields, after all others and before the vectors
+# step -> fields, after all others and before the vectors
+LATER = {"aware cleaning": ("cleaning",), "keyword": ("use_keyword", "keyword_branch"),
+         "pooling over all states": ("cell", "pooling")}
 
 def steps(
     start, # RunConfig: where it begins, such as the study's GRU
@@ -392,13 +467,17 @@ def steps(
     first: str = "study's GRU", # name of the start
 ) -> dict: # name -> RunConfig, each with all that the ones before it have
     "From one recipe to another, a group of settings at a time."
-    kept = {"embedding", "recipe", "split", "seed", *(field for fields in LATER.values() for field in fields)}
-    groups = {"all words, new training": [field.name for field in dataclasses.fields(full) if field.name not in kept], **LATER}
-    changed = [(name, {field: getattr(full, field) for field in fields}) for name, fields in groups.items()]
+    kept = {"embedding", "recipe", "split", "seed",
+            *(field for fields in LATER.values() for field in fields)}
+    groups = {"all words, new training": [field.name for field in dataclasses.fields(full)
+                                          if field.name not in kept], **LATER}
+    changed = [(name, {field: getattr(full, field) for field in fields})
+               for name, fields in groups.items()]
     parts = full.embedding.split("+")
     joined = ["+".join(parts[:number]) for number in range(1, len(parts) + 1)]
     there = joined.index(start.embedding) + 1 if start.embedding in joined else 0
-    changed += [(f"{part} vectors", {"embedding": name}) for part, name in list(zip(parts, joined))[there:]]
+    changed += [(f"{part} vectors", {"embedding": name})
+                for part, name in list(zip(parts, joined))[there:]]
     last = dataclasses.replace(start, recipe=full.recipe, split=full.split, seed=full.seed)
     found = {first: last}
     for name, values in changed:
@@ -414,9 +493,14 @@ def changes(
     "The full recipe with one thing done otherwise."
     otherwise = lambda **values: dataclasses.replace(full, **values)
     cell, parts = "lstm" if full.cell == "gru" else "gru", full.embedding.split("+")
-    found = {"without the keyword": otherwise(use_keyword=False, keyword_branch=False), "keyword as a branch": otherwise(use_keyword=False, keyword_branch=True),
-             "attention": otherwise(pooling="attention"), f"{cell} instead of {full.cell}": otherwise(cell=cell), "word vectors fine-tuned": otherwise(finetune=True)}
-    if len(parts) > 1: found |= {f"without {parts[-1]} vectors": otherwise(embedding="+".join(parts[:-1])), f"{parts[-1]} vectors alone": otherwise(embedding=parts[-1])}
+    found = {"without the keyword": otherwise(use_keyword=False, keyword_branch=False),
+             "keyword as a branch": otherwise(use_keyword=False, keyword_branch=True),
+             "attention": otherwise(pooling="attention"),
+             f"{cell} instead of {full.cell}": otherwise(cell=cell),
+             "word vectors fine-tuned": otherwise(finetune=True)}
+    if len(parts) > 1:
+        found |= {f"without {parts[-1]} vectors": otherwise(embedding="+".join(parts[:-1])),
+                  f"{parts[-1]} vectors alone": otherwise(embedding=parts[-1])}
     return {name: config for name, config in found.items() if config not in (full, *known)}
 
 # %% ../nbs/45_splits.ipynb #88a9430e
@@ -435,7 +519,9 @@ def changes_table(
 ) -> pd.DataFrame: # variant, compared with, what differs
     "In which settings each variant differs from what it is compared with."
     plain = {name: plain_config(config) for name, config in variants.items()}
-    return pd.DataFrame([{"variant": name, "compared with": other, "what differs (there, here)": differences(plain[other], plain[name])} for name, other in compared.items()])
+    return pd.DataFrame([{"variant": name, "compared with": other,
+                          "what differs (there, here)": differences(plain[other], plain[name])}
+                         for name, other in compared.items()])
 
 # %% ../nbs/45_splits.ipynb #8d25b839
 def ablate(
@@ -460,8 +546,11 @@ def ablation_table(
     seed: int = 42, # of draws and throws
 ) -> pd.DataFrame: # variant, mean, spread, low, high, against, difference, from, to, p_value, p_adjusted
     "A row per variant: its mean accuracy, and the paired difference to what it is compared with."
-    (by_tweet,), means = shares(table).values(), summary(table, seed).set_index("run")[["mean", "spread", "low", "high"]]
-    apart = compare_pairs(by_tweet, [(name, other) for name, other in compared.items()], seed).set_index("a")
+    (by_tweet,), means = shares(table).values(), summary(table,
+                                                         seed).set_index("run")[
+                                                             ["mean", "spread", "low", "high"]]
+    apart = compare_pairs(by_tweet, [(name, other) for name, other in compared.items()],
+                          seed).set_index("a")
     apart = apart.rename(columns={"b": "against", "low": "from", "high": "to"}).drop(columns="n")
     return means.loc[list(by_tweet)].join(apart).rename_axis("variant").reset_index()
 
@@ -471,7 +560,8 @@ def as_differences(
     names: Iterable[str], # variants
 ) -> pd.DataFrame: # name, difference, low, high, p_adjusted: what `plot_differences` wants
     "The differences of some variants."
-    found = table.dropna(subset=["difference"]).rename(columns={"variant": "name"}).drop(columns=["low", "high"]).rename(columns={"from": "low", "to": "high"})
+    found = table.dropna(subset=["difference"]).rename(columns={"variant": "name"}).drop(
+        columns=["low", "high"]).rename(columns={"from": "low", "to": "high"})
     return found[found["name"].isin(list(names))]
 
 # %% ../nbs/45_splits.ipynb #0eeec506
@@ -484,7 +574,8 @@ def found_by_ablation(
     "What the ablation allows one to say."
     whole = compare_pairs(next(iter(shares(table).values())), [(last, first)]).iloc[0]
     told = judged[judged["p_adjusted"] < 0.05]
-    named = lambda part: ", ".join(f"{row.variant} ({100 * row.difference:+.1f})" for row in part.itertuples()) or "none"
+    named = lambda part: ", ".join(f"{row.variant} ({100 * row.difference:+.1f})"
+                                   for row in part.itertuples()) or "none"
     return (f"From the start to the full recipe the accuracy changes by **{100 * whole['difference']:+.1f} points** (95 % interval {100 * whole['low']:+.1f} to {100 * whole['high']:+.1f}, p = {whole['p_value']:.2g}), "
             f"from {judged.set_index('variant').loc[first, 'mean']:.3f} to {judged.set_index('variant').loc[last, 'mean']:.3f}.\n\n"
             f"Of {int(judged['difference'].notna().sum())} single differences {len(told)} stand after correction for their number. Gains: {named(told[told['difference'] > 0])}. Losses: {named(told[told['difference'] < 0])}.\n\n"
@@ -511,7 +602,8 @@ def read_ablation(
     report: Path, # folder of the report
 ) -> tuple[dict, pd.DataFrame]: # ablation.json; run (the variant), split, seed, id, target, probability
     "Read an ablation; raises `UserError` when it is absent or damaged."
-    facts = _read_facts(report/"ablation"/"ablation.json", {"variants", "compared", "seeds", "splits", "data"})
+    facts = _read_facts(report/"ablation"/"ablation.json",
+                        {"variants", "compared", "seeds", "splits", "data"})
     return facts, _long(report/"ablation"/"predictions.csv", facts)
 
 # %% ../nbs/45_splits.ipynb #9e67dceb
@@ -519,7 +611,8 @@ def labelled(
     record: Record, # of a run in folds, or of a blend
 ) -> pd.DataFrame: # id, probability, label, target; by id
     "The out-of-fold predictions of all labelled tweets."
-    return pd.concat([record.predictions(part) for part in ("train", "validation")]).sort_values("id", ignore_index=True)
+    return pd.concat([record.predictions(part) for part in ("train", "validation")]).sort_values(
+        "id", ignore_index=True)
 
 # %% ../nbs/45_splits.ipynb #3fc180cd
 def by_fold(
@@ -529,15 +622,21 @@ def by_fold(
 ) -> pd.DataFrame: # fold (from 1), tweets, disasters (share), accuracy, f1, log_loss
     "How good each fold is."
     numbers = judged["id"].map(dict(zip(ids, np.asarray(fold) + 1))).rename("fold")
-    keep = lambda part: {name: value for name, value in metrics(part["target"], part["probability"]).items() if name in ("accuracy", "f1", "log_loss")}
-    return pd.DataFrame([{"fold": int(number), "tweets": len(part), "disasters": part["target"].mean(), **keep(part)} for number, part in judged.groupby(numbers)])
+    keep = lambda part: {name: value for name, value in metrics(part["target"],
+                                                                part["probability"]).items()
+                         if name in ("accuracy", "f1", "log_loss")}
+    return pd.DataFrame([{"fold": int(number), "tweets": len(part),
+                          "disasters": part["target"].mean(), **keep(part)}
+                         for number, part in judged.groupby(numbers)])
 
 # %% ../nbs/45_splits.ipynb #69b3bc6f
 def error_correlation(
     predictions: Mapping[str, pd.DataFrame], # run -> id, label, target
 ) -> pd.DataFrame: # runs by runs
     "Correlation of the runs' mistakes on the same tweets."
-    return pd.DataFrame({run: (table["label"] != table["target"]).astype("float64").set_axis(table["id"]) for run, table in predictions.items()}).corr()
+    return pd.DataFrame({run: (table["label"]
+                               != table["target"]).astype("float64").set_axis(table["id"])
+                         for run, table in predictions.items()}).corr()
 
 # %% ../nbs/45_splits.ipynb #a9b12f3f
 def plot_error_correlation(
@@ -546,13 +645,17 @@ def plot_error_correlation(
     "A square of all runs; the darker, the more alike they err."
     from textwrap import fill
     apart = alike.to_numpy()[~np.eye(len(alike), dtype=bool)]
-    drawn = figure(f"Mistakes of two members correlate by {np.nanmin(apart):.2f} to {np.nanmax(apart):.2f}", 2.6 + 0.75 * len(alike), 2 + 0.6 * len(alike))
+    drawn = figure(f"Mistakes of two members correlate by {np.nanmin(apart):.2f} to "
+                   f"{np.nanmax(apart):.2f}", 2.6 + 0.75 * len(alike), 2 + 0.6 * len(alike))
     axes = _plain(drawn.add_subplot(), "", "")
-    axes.imshow(alike, cmap="Blues", vmin=0, vmax=1.7, aspect="auto") # pale enough for black figures on it
+    # pale enough for black figures on it
+    axes.imshow(alike, cmap="Blues", vmin=0, vmax=1.7, aspect="auto")
     names = [fill(name.replace("-", "- "), 18).replace("- ", "-") for name in alike]
-    axes.set_xticks(range(len(alike)), names, rotation=45, ha="right", rotation_mode="anchor"); axes.set_yticks(range(len(alike)), names)
+    axes.set_xticks(range(len(alike)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(alike)), names)
     axes.grid(False); axes.spines[:].set_visible(False); axes.tick_params(length=0)
-    for (row, column), value in np.ndenumerate(alike.to_numpy()): axes.text(column, row, f"{value:.2f}", ha="center", va="center")
+    for (row, column), value in np.ndenumerate(alike.to_numpy()):
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center")
     return drawn
 
 # %% ../nbs/45_splits.ipynb #fc58ff8b
@@ -564,6 +667,10 @@ def found_by_blending(
     blend, members = pairs["a"].iloc[0], pairs["b"].tolist()
     best = max(members, key=lambda run: judged[run]["accuracy"])
     ahead, told = judged[blend]["accuracy"] - judged[best]["accuracy"], pairs["p_adjusted"] < 0.05
-    return (f"{blend} reaches **{judged[blend]['accuracy']:.3f}** on all labelled tweets, out of fold; its best member, {best}, {judged[best]['accuracy']:.3f}: {100 * ahead:+.1f} points. "
-            f"It is better than {int((told & (pairs['difference'] > 0)).sum())} of its {len(members)} members by more than chance, and worse than {int((told & (pairs['difference'] < 0)).sum())}.\n\n"
-            f"Its log loss is {judged[blend]['log_loss']:.3f} beside {judged[best]['log_loss']:.3f} of that member.")
+    return (f"{blend} reaches **{judged[blend]['accuracy']:.3f}** on all labelled tweets, out of "
+            f"fold; its best member, {best}, {judged[best]['accuracy']:.3f}: {100 * ahead:+.1f} "
+            f"points. " f"It is better than {int((told & (pairs['difference'] > 0)).sum())} of its "
+                        f"{len(members)} members by more than chance, and worse than "
+                        f"{int((told & (pairs['difference'] < 0)).sum())}.\n\n"
+            f"Its log loss is {judged[blend]['log_loss']:.3f} beside "
+            f"{judged[best]['log_loss']:.3f} of that member.")

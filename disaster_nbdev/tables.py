@@ -24,8 +24,10 @@ from .csvfile import BYTES, SHORT, as_strings, csv_tables, distinct, layout_of, 
 from .data import UserError, one_of
 
 # %% ../nbs/04_tables.ipynb #878b087b
-KINDS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tsv": "csv"} # ending -> kind
-ONLY_READ = {".json": "jsonl", ".js": "jsonl"} # endings of files that may hold JSON lines, but are not written
+# ending -> kind
+KINDS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".tsv": "csv"}
+# endings of files that may hold JSON lines, but are not written
+ONLY_READ = {".json": "jsonl", ".js": "jsonl"}
 
 @dataclass(frozen=True)
 class Form:
@@ -45,10 +47,15 @@ def form_of(
     if given: one_of("format", given, ("csv", "jsonl"))
     zipped = name.lower().endswith(".gz")
     ending = Path(name.lower().removesuffix(".gz")).suffix
-    if ending in (".xlsx", ".xls", ".ods"): raise UserError(f"{name} is a workbook, which is not read here; save it as CSV: it must be one of {', '.join(KINDS)}.")
+    if ending in (".xlsx", ".xls", ".ods"):
+        raise UserError(f"{name} is a workbook, which is not read here; save it as CSV: it must be "
+                        f"one of {', '.join(KINDS)}.")
     if ending and ending not in known and not given:
-        raise UserError(f"The ending of {name} says no format that is known here: it must be one of {', '.join(KINDS)}, with .gz behind it if need be; or say with --format what it holds.")
-    if zipped and ending == ".parquet": raise UserError(f"{name}: a Parquet file is compressed already; leave out .gz.")
+        raise UserError(f"The ending of {name} says no format that is known here: it must be one "
+                        f"of {', '.join(KINDS)}, with .gz behind it if need be; or say with "
+                        f"--format what it holds.")
+    if zipped and ending == ".parquet":
+        raise UserError(f"{name}: a Parquet file is compressed already; leave out .gz.")
     return Form(known.get(ending, given or other), zipped, ending == ".tsv")
 
 # %% ../nbs/04_tables.ipynb #eab2a4b5
@@ -91,8 +98,10 @@ class Rows:
         "A column of text."
         column = self.column(name)
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        if not any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)):
-            raise UserError(f"{self.source}: the column {named(name)} holds {column.type}, not text.")
+        if not any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string,
+                                           pa.types.is_string_view, pa.types.is_null)):
+            raise UserError(f"{self.source}: the column {named(name)} holds {column.type}, not "
+                            f"text.")
         return column.cast(pa.string())
 
     def texts(self, name: str) -> list[str]:
@@ -102,7 +111,8 @@ class Rows:
     def lacking(self, name: str) -> list[int]: # places in this chunk
         "Where a column holds no text: nothing, or nothing but white space."
         column = self.strings(name)
-        blank = pc.or_(pc.equal(pc.fill_null(column, ""), ""), pc.fill_null(pc.utf8_is_space(column), True))
+        blank = pc.or_(pc.equal(pc.fill_null(column, ""), ""),
+                       pc.fill_null(pc.utf8_is_space(column), True))
         return pc.indices_nonzero(blank).to_pylist()
 
     def without(self, places: list[int]) -> "Rows":
@@ -140,14 +150,16 @@ def way_to(
 def unique(pairs: list[tuple[str, object]]) -> dict: # pairs: of one JSON object
     "The object; raises `KeyError` for a name that stands there twice, since nobody could say which value is meant."
     record = dict(pairs)
-    if len(record) < len(pairs): raise KeyError(next(name for k, (name, _) in enumerate(pairs) if name in dict(pairs[:k])))
+    if len(record) < len(pairs):
+        raise KeyError(next(name for k, (name, _) in enumerate(pairs) if name in dict(pairs[:k])))
     return record
 
 def whole(digits: str) -> int | float:
     "A whole number; one of more digits than Python reads is none that a column of text could be."
     return int(digits) if len(digits) < 4000 else math.inf
 
-DECODER, PATIENT = json.JSONDecoder(object_pairs_hook=unique), json.JSONDecoder(object_pairs_hook=unique, parse_int=whole)
+DECODER, PATIENT = json.JSONDecoder(object_pairs_hook=unique), json.JSONDecoder(
+    object_pairs_hook=unique, parse_int=whole)
 FIELD = re.compile(r'[\s,]*("(?:[^"\\]|\\.)*")\s*:\s*') # the name of a field
 
 def as_written(
@@ -157,11 +169,14 @@ def as_written(
     fields, place = {}, 1
     while found := FIELD.match(line, place):
         value, place = PATIENT.raw_decode(line, found.end())
-        fields[json.loads(found[1])] = value if value is None or isinstance(value, str) else line[found.end():place]
+        fields[json.loads(found[1])] = (value if value is None or isinstance(value, str)
+                                        else line[found.end():place])
     return fields
 
 # %% ../nbs/04_tables.ipynb #f646c2f1
-WORDS = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"} # of JSON values that are no text
+# of JSON values that are no text
+WORDS = {bool: "true or false", int: "a number", float: "a number", list: "a list",
+         dict: "an object"}
 
 @dataclass(frozen=True)
 class Lines:
@@ -174,7 +189,8 @@ class Lines:
     def __len__(self) -> int: return len(self.lines)
 
     @cached_property
-    def names(self) -> list[str]: return list(dict.fromkeys(name for record in self.records for name in record))
+    def names(self) -> list[str]:
+        return list(dict.fromkeys(name for record in self.records for name in record))
 
     def where(self, at: int) -> str: return f"{self.source}, line {self.numbers[at]}"
 
@@ -189,7 +205,9 @@ class Lines:
         if set(map(type, values)) == {str}: return values
         values = [field_of(record, name) for record in self.records]
         for at, value in enumerate(values):
-            if type(value) in WORDS: raise UserError(f"{self.where(at)}: the field {named(name)} holds {WORDS[type(value)]}, not text.")
+            if type(value) in WORDS:
+                raise UserError(f"{self.where(at)}: the field {named(name)} holds "
+                                f"{WORDS[type(value)]}, not text.")
         return [value if isinstance(value, str) else "" for value in values]
 
     def lacking(self, name: str) -> list[int]: # places in this chunk
@@ -199,18 +217,22 @@ class Lines:
     def without(self, places: list[int]) -> "Lines":
         "The chunk without some of its lines."
         kept = sorted(set(range(len(self))) - set(places))
-        return Lines(*([each[at] for at in kept] for each in (self.lines, self.records, self.numbers)), self.source)
+        return Lines(*([each[at] for at in kept]
+                       for each in (self.lines, self.records, self.numbers)), self.source)
 
     def rows(self, names: list[str]) -> Rows: # fields
         "The same as columns of text."
         fields = [as_written(line.decode()) for line in self.lines]
-        return Rows(pa.table({name: pa.array([row.get(name) for row in fields], pa.string()) for name in names}), self.source)
+        return Rows(pa.table({name: pa.array([row.get(name) for row in fields], pa.string())
+                              for name in names}), self.source)
 
 # %% ../nbs/04_tables.ipynb #0a20c125
 def rechunked(
     batches: Iterable[pa.RecordBatch],
     schema: pa.Schema, # of the batches
-    rows: int, # of a table; the last has fewer, or none, and always one row more than it would need is waited for
+    # of a table; the last has fewer, or none, and always one row more than it would need is waited
+    # for
+    rows: int,
 ) -> Iterator[pa.Table]:
     "Tables of a fixed number of rows, and the rest."
     held = schema.empty_table()
@@ -233,7 +255,8 @@ def csv_chunks(
         start = stream.read(BYTES)
         layout = layout_of(start, source, wanted)
         schema = pa.schema([(name, pa.binary()) for name in layout.names])
-        batches = (batch for table in csv_tables(stream, start[layout.start:], layout, source) for batch in table.to_batches())
+        batches = (batch for table in csv_tables(stream, start[layout.start:], layout, source)
+                   for batch in table.to_batches())
         for table in rechunked(batches, schema, rows):
             yield Rows(as_strings(table, source, row), source, row)
             row += len(table)
@@ -253,10 +276,13 @@ def not_lines(text: str, source: str) -> str: # text: the first line
     "The way out of a file that is JSON, but not a JSON object on each line; empty for any other."
     text, values = text.lstrip(), ""
     if text.startswith("["): what, values = "it is one JSON array", "json.load(sys.stdin)"
-    elif re.match(r"[\w.]+\s*=\s*[\[{]?", text): what, values = "it is a script, such as Twitter's archive", 'json.loads(sys.stdin.read().split("=", 1)[1])'
-    elif text.startswith("{") and text.rstrip().endswith(("{", "[", ",")): what, values = "it is one JSON document; where its list is called data", 'json.load(sys.stdin)["data"]'
+    elif re.match(r"[\w.]+\s*=\s*[\[{]?", text):
+        what, values = "it is a script, such as Twitter's archive", 'json.loads(sys.stdin.read().split("=", 1)[1])'
+    elif text.startswith("{") and text.rstrip().endswith(("{", "[", ",")):
+        what, values = "it is one JSON document; where its list is called data", 'json.load(sys.stdin)["data"]'
     if not values: return ""
-    return f" The file holds no JSON lines: {what}. Write a line for each tweet: {line_writer(values, source)}"
+    return (f" The file holds no JSON lines: {what}. Write a line for each tweet: "
+            f"{line_writer(values, source)}")
 
 def record_of(
     line: bytes,
@@ -265,15 +291,24 @@ def record_of(
     "One line of JSON; raises `UserError` for a line that is no object, or that holds what no file can."
     here, why = f"{source}, line {number}", ""
     try: text = line.decode("utf-8") # JSON's own reader would take other encodings too
-    except UnicodeDecodeError: raise UserError(f"{source} is not UTF-8: line {number}. Save it again as UTF-8.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{source} is not UTF-8: line {number}. Save it again as UTF-8.") from None
     try: record = (PATIENT if len(text) > 4000 else DECODER).decode(text)
-    except KeyError as error: raise UserError(f"{here}: the field {named(error.args[0])} stands twice in one object.") from None
+    except KeyError as error:
+        raise UserError(
+            f"{here}: the field {named(error.args[0])} stands twice in one object.") from None
     except RecursionError: record, why = None, " that can be read, since it is nested too deeply"
-    except ValueError as error: record, why = None, " alone; write one object on each line" if str(error).startswith("Extra data") else ""
-    if not isinstance(record, dict): raise UserError(f"{here}: this is no JSON object{why}: {text[:SHORT]!r}.{not_lines(text, source) if number == 1 else ''}")
+    except ValueError as error:
+        record, why = None, " alone; write one object on each line" if str(error).startswith(
+            "Extra data") else ""
+    if not isinstance(record, dict):
+        raise UserError(f"{here}: this is no JSON object{why}: "
+                        f"{text[:SHORT]!r}.{not_lines(text, source) if number == 1 else ''}")
     if HALF.search(text):
         try: json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError: raise UserError(f"{here}: there is half a character, such as \\ud800, without its other half.") from None
+        except UnicodeEncodeError:
+            raise UserError(f"{here}: there is half a character, such as \\ud800, without its "
+                            f"other half.") from None
     return record
 
 # %% ../nbs/04_tables.ipynb #73e6d110
@@ -286,7 +321,8 @@ def jsonl_chunks(
     stream, lines, records, numbers = opened(source), [], [], []
     with unpacking(source):
         for number, line in enumerate(iter(lambda: stream.readline(BYTES + 1), b""), start=1):
-            if len(line) > BYTES: raise UserError(f"{source}, line {number}: it is longer than {BYTES >> 20} MB.")
+            if len(line) > BYTES:
+                raise UserError(f"{source}, line {number}: it is longer than {BYTES >> 20} MB.")
             line = line.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else line.strip()
             if not line: continue
             if len(lines) == rows:
@@ -307,7 +343,8 @@ def parquet_chunks(
     import pyarrow.parquet as pq
     opened(source, parquet=True).close() # whether it is there is said as for the others
     try: file = pq.ParquetFile(source)
-    except (pa.ArrowInvalid, OSError): raise UserError(f"{source} is no Parquet file, or it is damaged.") from None
+    except (pa.ArrowInvalid, OSError):
+        raise UserError(f"{source} is no Parquet file, or it is damaged.") from None
     distinct(file.schema_arrow.names, source)
     try:
         first = 1
@@ -318,14 +355,16 @@ def parquet_chunks(
     except (pa.ArrowInvalid, OSError): raise UserError(f"{source} is damaged.") from None
 
 # %% ../nbs/04_tables.ipynb #6ad893d6
-READERS: dict[str, Callable] = {"csv": csv_chunks, "jsonl": jsonl_chunks, "parquet": parquet_chunks} # kind -> (source, rows, wanted) -> chunks
+# kind -> (source, rows, wanted) -> chunks
+READERS: dict[str, Callable] = {"csv": csv_chunks, "jsonl": jsonl_chunks, "parquet": parquet_chunks}
 
 # %% ../nbs/04_tables.ipynb #f49a256f
 def chunks(
     source: str, # path, or - for standard input
     form: Form,
     rows: int = ROWS, # of a chunk; the last has fewer
-    wanted: Iterable[str] = (), # the columns that are needed: they tell what separates the columns of CSV
+    # the columns that are needed: they tell what separates the columns of CSV
+    wanted: Iterable[str] = (),
 ) -> Iterator[Rows | Lines]: # at least one, so that the columns of an empty table are known too
     "A table in chunks; raises `UserError` for what is no table."
     return READERS[form.kind](source, rows, wanted)
@@ -333,18 +372,24 @@ def chunks(
 # %% ../nbs/04_tables.ipynb #357ae757
 def holds_binary(kind: pa.DataType) -> bool:
     "Whether there are bytes in a column, or inside its lists and structs: no text can hold them."
-    types, inner = pa.types, [kind.field(k).type for k in range(kind.num_fields)] + ([kind.value_type] if pa.types.is_dictionary(kind) else [])
-    return any(test(kind) for test in (types.is_binary, types.is_large_binary, types.is_binary_view, types.is_fixed_size_binary)) or any(map(holds_binary, inner))
+    types, inner = pa.types, [kind.field(k).type
+                              for k in range(kind.num_fields)] + ([kind.value_type]
+                                                                  if pa.types.is_dictionary(kind)
+                                                                  else [])
+    return any(test(kind) for test in (types.is_binary, types.is_large_binary, types.is_binary_view,
+                                       types.is_fixed_size_binary)) or any(map(holds_binary, inner))
 
 def unwritable(name: str, kind: pa.DataType, form: str) -> UserError: # to be raised
     "The sentence for a column that a form cannot hold."
-    return UserError(f"The column {named(name)} holds {kind}, which cannot be written as {form}: write Parquet.")
+    return UserError(f"The column {named(name)} holds {kind}, which cannot be written as {form}: "
+                     f"write Parquet.")
 
 # %% ../nbs/04_tables.ipynb #40864204
 def holds_nul(column: pa.Array | pa.ChunkedArray) -> bool: # column: text
     "Whether there is a character that no CSV file may hold; its bytes are looked through first, which takes no time."
     arrays = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    return any(b"\0" in (array.buffers()[2] or pa.py_buffer(b"")).to_pybytes() for array in arrays) and pc.any(pc.match_substring(column, "\0")).as_py()
+    return (any(b"\0" in (array.buffers()[2] or pa.py_buffer(b"")).to_pybytes() for array in arrays)
+            and pc.any(pc.match_substring(column, "\0")).as_py())
 
 def quoted(
     column: pa.Array | pa.ChunkedArray, # of any type
@@ -354,18 +399,22 @@ def quoted(
     "A column as CSV fields; raises `UserError` for one that cannot be written as text."
     if holds_binary(column.type): raise unwritable(name, column.type, "CSV")
     try: column = pc.fill_null(column.cast(pa.string()), "")
-    except (pa.ArrowNotImplementedError, pa.ArrowInvalid): raise unwritable(name, column.type, "CSV") from None
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        raise unwritable(name, column.type, "CSV") from None
     needed = pc.match_substring_regex(column, f'["\r\n\0{separator}]')
     if not pc.any(needed).as_py(): return column
     if holds_nul(column): raise unwritable(name, "a NUL character", "CSV")
-    return pc.if_else(needed, pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', ""), column)
+    return pc.if_else(needed, pc.binary_join_element_wise('"',
+                                                          pc.replace_substring(column, '"', '""'),
+                                                          '"', ""), column)
 
 # %% ../nbs/04_tables.ipynb #fd51285c
 def shown(
     values: np.ndarray, # of one added column
 ) -> list[str]:
     "Numbers with seven digits, all else as it is."
-    return ["%.7g" % value for value in values.tolist()] if values.dtype.kind == "f" else [str(value) for value in values.tolist()]
+    return (["%.7g" % value for value in values.tolist()] if values.dtype.kind == "f"
+            else [str(value) for value in values.tolist()])
 
 # %% ../nbs/04_tables.ipynb #30e82576
 def csv_bytes(
@@ -375,9 +424,12 @@ def csv_bytes(
 ) -> bytes:
     "A chunk as rows of CSV, without a header."
     if not len(chunk): return b""
-    columns = [quoted(column, name, separator) for name, column in zip(chunk.names, chunk.table.columns)] + [pa.array(shown(values)) for values in added.values()]
+    columns = ([quoted(column, name, separator)
+                for name, column in zip(chunk.names, chunk.table.columns)]
+               + [pa.array(shown(values)) for values in added.values()])
     whole = pc.binary_join_element_wise(*columns, separator).combine_chunks()
-    return pc.binary_join(pa.ListArray.from_arrays([0, len(whole)], whole), "\n")[0].as_buffer().to_pybytes() + b"\n"
+    return (pc.binary_join(pa.ListArray.from_arrays([0, len(whole)], whole),
+                           "\n")[0].as_buffer().to_pybytes() + b"\n")
 
 # %% ../nbs/04_tables.ipynb #b75789a3
 def csv_line(
@@ -386,9 +438,11 @@ def csv_line(
 ) -> bytes:
     "One row of CSV, such as a header; raises `UserError` for a name that no file can hold."
     try: fields = quoted(pa.array(names, pa.string()), "of the header", separator)
-    except UnicodeEncodeError: raise UserError(f"The name of a column is not UTF-8: {named(*names)}.") from None
+    except UnicodeEncodeError:
+        raise UserError(f"The name of a column is not UTF-8: {named(*names)}.") from None
     line = separator.join(fields.to_pylist())
-    if line.startswith("\ufeff"): line = line.replace(names[0], f'"{names[0]}"', 1) # else it would be the mark of UTF-8
+    if line.startswith("\ufeff"):
+        line = line.replace(names[0], f'"{names[0]}"', 1) # else it would be the mark of UTF-8
     return line.encode() + b"\n"
 
 # %% ../nbs/04_tables.ipynb #a4df880f
@@ -411,10 +465,13 @@ def jsonl_bytes(
     "A chunk as JSON lines; a line that was read as one keeps every character before its last brace; raises `UserError` for a column of bytes."
     for column in [] if isinstance(chunk, Lines) else chunk.table.schema:
         if holds_binary(column.type): raise unwritable(column.name, column.type, "JSON lines")
-    lines = [line.decode() for line in chunk.lines] if isinstance(chunk, Lines) else map(json_line, chunk.table.to_pylist())
-    texts = [shown(values) if values.dtype.kind in "fiu" else [json.dumps(value) for value in values.tolist()] for values in added.values()]
+    lines = ([line.decode() for line in chunk.lines] if isinstance(chunk, Lines)
+             else map(json_line, chunk.table.to_pylist()))
+    texts = [shown(values) if values.dtype.kind in "fiu"
+             else [json.dumps(value) for value in values.tolist()] for values in added.values()]
     more = [", ".join(f'"{name}": {text}' for name, text in zip(added, row)) for row in zip(*texts)]
-    return "".join(f"{line[:-1].rstrip()}{', ' if line[1:-1].strip() else ''}{new}}}\n" for line, new in zip(lines, more)).encode()
+    return "".join(f"{line[:-1].rstrip()}{', ' if line[1:-1].strip() else ''}{new}}}\n"
+                   for line, new in zip(lines, more)).encode()
 
 # %% ../nbs/04_tables.ipynb #8ceab262
 def parquet_bytes(
@@ -424,12 +481,17 @@ def parquet_bytes(
     "A chunk as a Parquet file of its own."
     import pyarrow.parquet as pq
     table, file = chunk.table, io.BytesIO()
-    for name, values in added.items(): table = table.append_column(name, pa.array(values.tolist(), {"f": pa.float64(), "i": pa.int64()}.get(values.dtype.kind, pa.string())))
+    for name, values in added.items():
+        table = table.append_column(name,
+                                    pa.array(values.tolist(),
+                                             {"f": pa.float64(), "i": pa.int64()}.get(
+                                                 values.dtype.kind, pa.string())))
     pq.write_table(table, file)
     return file.getvalue()
 
 # %% ../nbs/04_tables.ipynb #e4b19890
-WRITERS: dict[str, Callable] = {"csv": csv_bytes, "jsonl": jsonl_bytes, "parquet": parquet_bytes} # kind -> (chunk, added) -> bytes; of CSV, what separates the columns may be given
+# kind -> (chunk, added) -> bytes; of CSV, what separates the columns may be given
+WRITERS: dict[str, Callable] = {"csv": csv_bytes, "jsonl": jsonl_bytes, "parquet": parquet_bytes}
 
 # %% ../nbs/04_tables.ipynb #ae417b40
 def packed_bytes(data: bytes, form: Form) -> bytes:
@@ -439,7 +501,8 @@ def packed_bytes(data: bytes, form: Form) -> bytes:
 # %% ../nbs/04_tables.ipynb #ce13b416
 def head_bytes(names: list[str], form: Form) -> bytes: # names of all columns
     "What stands before the first chunk."
-    return packed_bytes(csv_line(names, "\t" if form.tabs else ","), form) if form.kind == "csv" else b""
+    return (packed_bytes(csv_line(names, "\t" if form.tabs else ","), form) if form.kind == "csv"
+            else b"")
 
 # %% ../nbs/04_tables.ipynb #c94672fa
 def chunk_bytes(chunk: Rows | Lines, added: dict[str, np.ndarray], form: Form) -> bytes: # added: name -> values (n,)

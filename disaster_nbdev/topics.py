@@ -28,13 +28,15 @@ if TYPE_CHECKING: # matplotlib itself is loaded only where something is drawn
     from matplotlib.figure import Figure
 
 # %% ../nbs/32_topics.ipynb #de9e4a08
-KEPT = frozenset("fire mine mill cry serious ill shell hell".split()) # on some list of common words, yet words of disaster
+# on some list of common words, yet words of disaster
+KEPT = frozenset("fire mine mill cry serious ill shell hell".split())
 
 def stop_words() -> frozenset[str]:
     "Common English words as the study's cleaning leaves them, but for words of disaster."
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
     from wordcloud import STOPWORDS
-    return frozenset({word.replace("'", "") for word in STOPWORDS | ENGLISH_STOP_WORDS} | {"amp", "gt", "lt", "rt"}) - KEPT
+    return (frozenset({word.replace("'", "") for word in STOPWORDS | ENGLISH_STOP_WORDS}
+                      | {"amp", "gt", "lt", "rt"}) - KEPT)
 
 # %% ../nbs/32_topics.ipynb #b2bd1bf5
 STOP = stop_words()
@@ -70,11 +72,13 @@ def _matrix(
     "Count the words of different tweets; raises `UserError` when no word is left."
     from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
     different = list(dict.fromkeys(cleaned))
-    vectoriser = {"nmf": TfidfVectorizer, "lda": CountVectorizer}[method](analyzer=terms, min_df=min_tweets)
+    vectoriser = {"nmf": TfidfVectorizer, "lda": CountVectorizer}[method](analyzer=terms,
+                                                                          min_df=min_tweets)
     try: matrix = vectoriser.fit_transform(different)
     except ValueError: # raised by scikit-learn for an empty vocabulary
         raise UserError(f"Topics need words that occur in at least {min_tweets} different tweets; "
-                        f"among these {len(different):,} there is none. They are cleaned as in the study, which keeps only words of the letters a to z.") from None
+                        f"among these {len(different):,} there is none. They are cleaned as in the "
+                        f"study, which keeps only words of the letters a to z.") from None
     return vectoriser, matrix[matrix.getnnz(1) > 0]
 
 # %% ../nbs/32_topics.ipynb #bacb92c9
@@ -87,7 +91,8 @@ def _checked_number(
         raise UserError(f"The number of topics must be a whole number from 1 on, not {k!r}.")
     if k > most:
         raise UserError(f"{k} topics are too many: these tweets allow at most {most}, "
-                        "as there must be as many different tweets and as many different words. Ask for fewer topics.")
+                        "as there must be as many different tweets and as many different words. "
+                        "Ask for fewer topics.")
     return int(k)
 
 # %% ../nbs/32_topics.ipynb #f3421d7c
@@ -99,7 +104,8 @@ def _fit_nmf(
     "Non-negative matrix factorisation (source: Lee and Seung, Nature 401, 1999)."
     from sklearn.decomposition import NMF
     from threadpoolctl import threadpool_limits
-    with threadpool_limits(1): return NMF(k, init="nndsvda", random_state=seed, max_iter=2000, tol=1e-3).fit(matrix)
+    with threadpool_limits(1):
+        return NMF(k, init="nndsvda", random_state=seed, max_iter=2000, tol=1e-3).fit(matrix)
 
 # %% ../nbs/32_topics.ipynb #66bb99d2
 def _fit_lda(
@@ -110,7 +116,9 @@ def _fit_lda(
     "Latent Dirichlet allocation (source: Blei, Ng and Jordan, JMLR 3, 2003), 20 passes."
     from sklearn.decomposition import LatentDirichletAllocation
     from threadpoolctl import threadpool_limits
-    with threadpool_limits(1): return LatentDirichletAllocation(k, learning_method="batch", max_iter=20, random_state=seed).fit(matrix)
+    with threadpool_limits(1):
+        return LatentDirichletAllocation(k, learning_method="batch", max_iter=20,
+                                         random_state=seed).fit(matrix)
 
 METHODS: dict[str, Callable] = {"nmf": _fit_nmf, "lda": _fit_lda}
 
@@ -142,7 +150,8 @@ def top_words(
 ) -> list[list[str]]: # for each topic its words, the heaviest first
     "The words that make a topic; a word without weight is none of them."
     names = model.vectoriser.get_feature_names_out()
-    return [[str(names[i]) for i in np.argsort(-row, kind="stable")[:n] if row[i] > 0] for row in model.components]
+    return [[str(names[i]) for i in np.argsort(-row, kind="stable")[:n] if row[i] > 0]
+            for row in model.components]
 
 # %% ../nbs/32_topics.ipynb #cbcc5d07
 def _nmf_weights(model: TopicModel, matrix) -> np.ndarray: # float64 (tweets, topics)
@@ -179,7 +188,8 @@ def assigned(
 ) -> pd.DataFrame: # the frame with topic (0 and on; `NONE`) and strength (the weight of that topic)
     "Give each tweet the topic of its largest weight."
     strength = weighed.max(axis=1)
-    return frame.assign(topic=np.where(strength > 0, weighed.argmax(axis=1), NONE), strength=strength)
+    return frame.assign(topic=np.where(strength > 0, weighed.argmax(axis=1), NONE),
+                        strength=strength)
 
 # %% ../nbs/32_topics.ipynb #097a3d71
 TOP = 10 # words by which a topic is judged
@@ -192,9 +202,12 @@ def coherence(
     from gensim.corpora import Dictionary
     from gensim.models import CoherenceModel
     texts = [terms(text) for text in dict.fromkeys(cleaned)]
-    values, paired = np.full(len(topics), -1.0), [i for i, group in enumerate(topics) if len(group) > 1]
-    if paired: values[paired] = CoherenceModel(topics=[topics[i] for i in paired], texts=texts, dictionary=Dictionary(texts),
-                                               coherence="c_npmi", topn=TOP, processes=1).get_coherence_per_topic()
+    values, paired = np.full(len(topics),
+                             -1.0), [i for i, group in enumerate(topics) if len(group) > 1]
+    if paired:
+        values[paired] = CoherenceModel(topics=[topics[i] for i in paired], texts=texts,
+                                        dictionary=Dictionary(texts), coherence="c_npmi", topn=TOP,
+                                        processes=1).get_coherence_per_topic()
     return values
 
 # %% ../nbs/32_topics.ipynb #76dbc245
@@ -228,12 +241,14 @@ def drawn_topics(
     seed: int = 42, # of draws and start values
 ) -> list[list[list[str]]]: # for each draw the top words of its topics
     "Topics of random four fifths of the tweets."
-    drawn = [_fit_nmf(matrix[rows], k, seed).components_ for rows in _draws(matrix.shape[0], resamples, seed)]
+    drawn = [_fit_nmf(matrix[rows], k, seed).components_
+             for rows in _draws(matrix.shape[0], resamples, seed)]
     return [top_words(TopicModel("nmf", vectoriser, components, None), TOP) for components in drawn]
 
 # %% ../nbs/32_topics.ipynb #860bd1b3
 NUMBERS = (2, 5, 10, 15, 20, 25, 30, 40, 50) # numbers of topics that are tried
-PER_TOPIC = 50 # different tweets for each topic at least: smaller topics would say nothing about a label
+# different tweets for each topic at least: smaller topics would say nothing about a label
+PER_TOPIC = 50
 
 def numbers_for(
     cleaned: Iterable[str], # cleaned tweets of the training part
@@ -245,7 +260,8 @@ def numbers_for(
 # %% ../nbs/32_topics.ipynb #4296e882
 def number_table(
     cleaned: Iterable[str], # cleaned tweets of the training part only
-    numbers: Iterable[int] = NUMBERS, # numbers of topics to try; those that the tweets do not allow are left out
+    # numbers of topics to try; those that the tweets do not allow are left out
+    numbers: Iterable[int] = NUMBERS,
     seed: int = 42,
     resamples: int = 5, # draws for the stability
     min_tweets: int = MIN_TWEETS, # different tweets that a word must occur in
@@ -254,26 +270,33 @@ def number_table(
     "Fit each number of topics and judge it without labels; raises `UserError` when none can be fitted."
     cleaned = list(cleaned)
     vectoriser, matrix = _matrix(cleaned, "nmf", min_tweets)
-    numbers, most = sorted({_checked_number(k, k) for k in numbers}), min(int(SHARE * matrix.shape[0]), matrix.shape[1])
-    allowed = [k for k in numbers if k <= most] or [_checked_number(numbers[0], most)] # the latter raises
+    numbers, most = sorted({_checked_number(k, k) for k in numbers}), min(
+        int(SHARE * matrix.shape[0]), matrix.shape[1])
+    # the latter raises
+    allowed = [k for k in numbers if k <= most] or [_checked_number(numbers[0], most)]
     fits = []
     for done, k in enumerate(allowed, 1):
-        whole = top_words(TopicModel("nmf", vectoriser, _fit_nmf(matrix, k, seed).components_, None), TOP)
+        whole = top_words(TopicModel("nmf", vectoriser, _fit_nmf(matrix, k, seed).components_,
+                                     None), TOP)
         fits.append([whole, *drawn_topics(vectoriser, matrix, k, resamples, seed)])
         tell(f"{k} topics ({done} of {len(allowed)})")
     return _numbers(fits, cleaned)
 
 # %% ../nbs/32_topics.ipynb #1eabb61c
 def _numbers(
-    fits: list[list[list[list[str]]]], # for each number of topics its fits, that of all tweets first: topics as lists of words
+    # for each number of topics its fits, that of all tweets first: topics as lists of words
+    fits: list[list[list[list[str]]]],
     cleaned: list[str], # cleaned tweets of the training part
 ) -> pd.DataFrame:
     "The table of `number_table`; all topics are judged in one pass over the tweets."
-    numbers, stable = [len(whole) for whole, *_ in fits], [[agreement(whole, topics) for topics in drawn] for whole, *drawn in fits]
+    numbers, stable = [len(whole) for whole, *_ in fits], [
+        [agreement(whole, topics) for topics in drawn] for whole, *drawn in fits]
     values = coherence([group for every in fits for topics in every for group in topics], cleaned)
     each = np.split(values, np.cumsum([len(every) * k for every, k in zip(fits, numbers)])[:-1])
-    return pd.DataFrame({"topics": numbers, "coherence": [float(part.mean()) for part in each], "stability": [float(np.mean(part)) for part in stable],
-                         "lowest": [min(part) for part in stable], "highest": [max(part) for part in stable]})
+    return pd.DataFrame({"topics": numbers, "coherence": [float(part.mean()) for part in each],
+                         "stability": [float(np.mean(part)) for part in stable],
+                         "lowest": [min(part) for part in stable],
+                         "highest": [max(part) for part in stable]})
 
 # %% ../nbs/32_topics.ipynb #7201d7b2
 def chosen(
@@ -289,12 +312,14 @@ def plot_numbers(
 ) -> "Figure":
     "Coherence and stability by the number of topics, and the number that the rule chooses."
     k = chosen(numbers)
-    drawn = figure(f"{k} topics are the most coherent among the more stable half" if len(numbers) > 1 else f"{k} topics, as asked for", height=4.4)
+    drawn = figure(f"{k} topics are the most coherent among the more stable half"
+                   if len(numbers) > 1 else f"{k} topics, as asked for", height=4.4)
     above, below = drawn.subplots(2, sharex=True)
     above.plot(numbers.topics, numbers.coherence, "o-", color="#0072B2")
     spread = (numbers.stability - numbers.lowest, numbers.highest - numbers.stability)
     below.errorbar(numbers.topics, numbers.stability, spread, fmt="o-", color="#009E73", capsize=3)
-    below.axhline(numbers.stability.median(), color="#6B6B6B", linestyle=":", label="median: the stable half lies on it or above")
+    below.axhline(numbers.stability.median(), color="#6B6B6B", linestyle=":",
+                  label="median: the stable half lies on it or above")
     below.legend(frameon=False)
     above.set_ylabel("coherence (c_npmi)")
     below.set(xlabel="number of topics", ylabel="stability (0 to 1)", xticks=numbers.topics)
@@ -320,16 +345,19 @@ TYPES = {name: frozenset(seeds.split()) for name, seeds in {
                 "shot shots suicide terror terrorism terrorist terrorists war weapon weapons wounded",
     "disease": "anthrax disease diseases ebola epidemic infected infection legionnaires outbreak pandemic patients quarantine quarantined virus",
 }.items()}
-OTHER, LEAST = "other", 0.1 # share of a topic's squared weights below which a type's words are no evidence
+# share of a topic's squared weights below which a type's words are no evidence
+OTHER, LEAST = "other", 0.1
 
 # %% ../nbs/32_topics.ipynb #24cccfb7
 def _evidence(
     shares: dict[str, float], # word -> its share of the topic's squared weights
 ) -> tuple[str, float, list[str]]: # type, share that its words carry, these words by falling weight
     "The type whose words carry most of a topic."
-    by_type = {name: sum(shares.get(word, 0.0) for word in sorted(seeds)) for name, seeds in TYPES.items()}
+    by_type = {name: sum(shares.get(word, 0.0) for word in sorted(seeds))
+               for name, seeds in TYPES.items()}
     best = max(by_type, key=by_type.get)
-    seen = sorted((word for word in TYPES[best] if shares.get(word, 0) > 0), key=lambda word: (-shares[word], word))
+    seen = sorted((word for word in TYPES[best] if shares.get(word, 0) > 0),
+                  key=lambda word: (-shares[word], word))
     return (best if by_type[best] >= LEAST else OTHER), by_type[best], seen
 
 # %% ../nbs/32_topics.ipynb #aeb1dc56
@@ -363,8 +391,12 @@ def type_agreement(
     rows = []
     for name in TYPES:
         own = by_topic[by_keyword == name]
-        if len(own): rows.append((name, len(own), (own == name).mean(), np.isin(own, [*TYPES.keys() - {name}]).mean(), np.isin(own, [OTHER, "none"]).mean()))
-    return pd.DataFrame(rows, columns=["type by keyword", "tweets", "same type by topic", "another type", "no type"])
+        if len(own):
+            rows.append((name, len(own), (own == name).mean(),
+                         np.isin(own, [*TYPES.keys() - {name}]).mean(),
+                         np.isin(own, [OTHER, "none"]).mean()))
+    return pd.DataFrame(rows, columns=["type by keyword", "tweets", "same type by topic",
+                                       "another type", "no type"])
 
 # %% ../nbs/32_topics.ipynb #5466de65
 def topic_shares(
@@ -382,7 +414,9 @@ def _common_keywords(
 ) -> str:
     "The commonest keywords with their number of tweets; of equals, in alphabetical order."
     counts = Counter(unquote(keyword) for keyword in keywords.dropna())
-    return ", ".join(f"{keyword} ({count:,})" for keyword, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:n])
+    return ", ".join(f"{keyword} ({count:,})"
+                     for keyword, count in sorted(counts.items(),
+                                                  key=lambda pair: (-pair[1], pair[0]))[:n])
 
 # %% ../nbs/32_topics.ipynb #2c66e420
 def topic_table(
@@ -395,9 +429,12 @@ def topic_table(
     rows = []
     for topic, kind in zip(names.topic, names.type):
         own = part[part.topic == topic]
-        rows.append((topic, kind, listed[topic], len(own), shares[topic] if len(own) else None, _common_keywords(own.keyword)))
-    table = pd.DataFrame(rows, columns=["topic", "type", "top words", "tweets", "disasters", "keywords"])
-    return table.sort_values(["topic", "disasters", "tweets"], key=lambda c: c == NONE if c.name == "topic" else -c.astype(float),
+        rows.append((topic, kind, listed[topic], len(own), shares[topic] if len(own) else None,
+                     _common_keywords(own.keyword)))
+    table = pd.DataFrame(rows, columns=["topic", "type", "top words", "tweets", "disasters",
+                                        "keywords"])
+    return table.sort_values(["topic", "disasters", "tweets"],
+                             key=lambda c: c == NONE if c.name == "topic" else -c.astype(float),
                              kind="stable", ignore_index=True)
 
 # %% ../nbs/32_topics.ipynb #6a94d013
@@ -407,7 +444,8 @@ def type_table(
 ) -> pd.DataFrame: # type, topics (their number), tweets, share (of all tweets), disasters (share of the type's tweets); the largest first
     "Types of topics with their size and label share."
     kinds = part.topic.map(names.set_index("topic").type)
-    rows = [(kind, int((own.topic.unique() != NONE).sum()), len(own), len(own) / len(part), float(own.target.mean())) for kind, own in part.groupby(kinds.to_numpy(dtype=object))]
+    rows = [(kind, int((own.topic.unique() != NONE).sum()), len(own), len(own) / len(part),
+             float(own.target.mean())) for kind, own in part.groupby(kinds.to_numpy(dtype=object))]
     table = pd.DataFrame(rows, columns=["type", "topics", "tweets", "share", "disasters"])
     return table.sort_values(["tweets", "type"], ascending=[False, True], ignore_index=True)
 
@@ -420,8 +458,10 @@ def typical(
     "The tweets in which each topic is strongest, each text once."
     cleaned = clean(part.text, "study")
     own = part.assign(cleaned=cleaned, long=[len(terms(text)) >= at_least for text in cleaned])
-    own = own[own.topic != NONE].sort_values(["topic", "long", "strength"], ascending=[True, False, False], kind="stable")
-    return own.drop_duplicates("cleaned").groupby("topic").head(n)[["topic", "strength", "target", "text"]].reset_index(drop=True)
+    own = own[own.topic != NONE].sort_values(["topic", "long", "strength"],
+                                             ascending=[True, False, False], kind="stable")
+    return own.drop_duplicates("cleaned").groupby("topic").head(n)[
+        ["topic", "strength", "target", "text"]].reset_index(drop=True)
 
 # %% ../nbs/32_topics.ipynb #951b6aad
 def _share_bars(
@@ -431,8 +471,9 @@ def _share_bars(
     "Bars of the share of disasters: vermilion where most tweets are disasters, blue elsewhere."
     colours = ["#D55E00" if share > 0.5 else "#0072B2" for share in table.disasters]
     bars = axes.barh(range(len(table)), table.disasters.astype(float), color=colours)
-    axes.bar_label(bars, [f"{share:.0%} of {n:,}" for share, n in zip(table.disasters, table.tweets)], padding=4, fontsize=9,
-                   bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    axes.bar_label(bars, [f"{share:.0%} of {n:,}"
+                          for share, n in zip(table.disasters, table.tweets)], padding=4,
+                   fontsize=9, bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
     axes.set(xlim=(0, 1.18), xlabel="share of disasters among a topic's training tweets")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.spines[["top", "right"]].set_visible(False)
@@ -447,12 +488,15 @@ def plot_shares(
 ) -> "Figure":
     "The share of disasters in each topic, with its number of tweets."
     table, called = table[table.tweets > 0], names.set_index("topic").name
-    drawn = figure(f"By topic, the share of disasters runs from {table.disasters.min():.0%} to {table.disasters.max():.0%}",
-                   height=1.4 + 0.25 * len(table))
+    drawn = figure(f"By topic, the share of disasters runs from {table.disasters.min():.0%} to "
+                   f"{table.disasters.max():.0%}", height=1.4 + 0.25 * len(table))
     axes = drawn.add_subplot()
     _share_bars(axes, table)
-    axes.axvline(overall, color="#6B6B6B", linestyle="--", zorder=0.5, label=f"all tweets: {overall:.0%}")
-    axes.set_yticks(range(len(table)), [called[topic] if topic == NONE else f"{called[topic]} ({topic})" for topic in table.topic], fontsize=9)
+    axes.axvline(overall, color="#6B6B6B", linestyle="--", zorder=0.5,
+                 label=f"all tweets: {overall:.0%}")
+    axes.set_yticks(range(len(table)),
+                    [called[topic] if topic == NONE else f"{called[topic]} ({topic})"
+                     for topic in table.topic], fontsize=9)
     axes.legend(frameon=False, loc="lower right")
     return drawn
 
@@ -468,10 +512,11 @@ def _topic_cloud(
     "The heaviest words of one topic, laid out."
     from wordcloud import WordCloud
     known, row = model.vectoriser.get_feature_names_out(), model.components[topic]
-    sized = {str(known[i]): float(row[i]) for i in np.argsort(-row, kind="stable")[:CLOUD] if row[i] > 0}
+    sized = {str(known[i]): float(row[i]) for i in np.argsort(-row, kind="stable")[:CLOUD]
+             if row[i] > 0}
     if not sized: return np.full((320, 480, 3), 255, dtype="uint8")
-    cloud = WordCloud(width=480, height=320, background_color="white", random_state=seed, prefer_horizontal=1,
-                      relative_scaling=0.4, color_func=lambda *_, **__: colour)
+    cloud = WordCloud(width=480, height=320, background_color="white", random_state=seed,
+                      prefer_horizontal=1, relative_scaling=0.4, color_func=lambda *_, **__: colour)
     return cloud.generate_from_frequencies(sized).to_array()
 
 # %% ../nbs/32_topics.ipynb #adf53835
@@ -485,12 +530,15 @@ def plot_clouds(
     "A word cloud for each topic, the most disaster-like first; a word is the larger the more it weighs in the topic."
     table = table[table.topic != NONE]
     rows = -(-len(table) // ACROSS)
-    drawn = figure("Heaviest words by topic; vermilion: mostly disasters, blue: mostly not", height=0.5 + 1.55 * rows)
+    drawn = figure("Heaviest words by topic; vermilion: mostly disasters, blue: mostly not",
+                   height=0.5 + 1.55 * rows)
     for axes in (grid := drawn.subplots(rows, ACROSS, squeeze=False).ravel()): axes.set_axis_off()
     for axes, (topic, kind, share) in zip(grid, zip(table.topic, table.type, table.disasters)):
         disaster = not pd.isna(share) and share > 0.5
-        axes.imshow(_topic_cloud(model, topic, "#D55E00" if disaster else "#0072B2", seed), interpolation="bilinear")
-        axes.set_title(f"topic {topic}, {kind}: " + ("no tweets" if pd.isna(share) else f"{share:.0%}"), fontsize=8)
+        axes.imshow(_topic_cloud(model, topic, "#D55E00" if disaster else "#0072B2", seed),
+                    interpolation="bilinear")
+        axes.set_title(f"topic {topic}, {kind}: "
+                       + ("no tweets" if pd.isna(share) else f"{share:.0%}"), fontsize=8)
     return drawn
 
 # %% ../nbs/32_topics.ipynb #dab14d43
@@ -510,30 +558,41 @@ def map_points(
     places = _unit(weighed[rows])
     if weighed.shape[1] > 2 and len(rows) > 3:
         perplexity = min(30, (len(rows) - 1) / 3)
-        with threadpool_limits(1): places = TSNE(perplexity=perplexity, init="random", random_state=seed, n_jobs=1).fit_transform(places)
+        with threadpool_limits(1):
+            places = TSNE(perplexity=perplexity, init="random", random_state=seed,
+                          n_jobs=1).fit_transform(places)
     places = np.column_stack([places, np.zeros((len(rows), 2))])
     return tweets.iloc[rows].assign(x=places[:, 0], y=places[:, 1])
 
 # %% ../nbs/32_topics.ipynb #7ac0c5fd
-TYPE_COLOURS = {"fire": "#D55E00", "flood": "#56B4E9", "storm": "#0072B2", "earthquake": "#E69F00", "explosion": "#F0E442",
-                "crash": "#009E73", "violence": "#000000", "disease": "#CC79A7", OTHER: "#B0B0B0"} # Okabe and Ito, 2008, and grey
+# Okabe and Ito, 2008, and grey
+TYPE_COLOURS = {"fire": "#D55E00", "flood": "#56B4E9", "storm": "#0072B2", "earthquake": "#E69F00",
+                "explosion": "#F0E442", "crash": "#009E73", "violence": "#000000",
+                "disease": "#CC79A7", OTHER: "#B0B0B0"}
 
 def plot_map(
     points: pd.DataFrame, # topic, x, y
     names: pd.DataFrame, # as `topic_names` returns them
 ) -> "Figure":
     "Tweets on a plane, coloured by the type of their topic, with the number of each topic at its middle tweet."
-    drawn = figure(f"{len(points):,} tweets by topic: neighbours are made of the same topics", height=6.2)
+    drawn = figure(f"{len(points):,} tweets by topic: neighbours are made of the same topics",
+                   height=6.2)
     axes, kinds = drawn.add_subplot(), points.topic.map(names.set_index("topic").type)
     for kind, colour in reversed(TYPE_COLOURS.items()):
         own = points[kinds == kind]
-        if len(own): axes.scatter(own.x, own.y, s=12, color=colour, label=f"{kind} ({len(own):,})", linewidths=0.2, edgecolors="#6B6B6B")
+        if len(own):
+            axes.scatter(own.x, own.y, s=12, color=colour, label=f"{kind} ({len(own):,})",
+                         linewidths=0.2, edgecolors="#6B6B6B")
     for topic, own in points.groupby("topic")[["x", "y"]]:
-        middle = own.loc[((own - own.median()) ** 2).sum(axis=1).idxmin()] # a tweet, since a median may lie where none is
-        axes.annotate(str(topic), tuple(middle), fontsize=9, fontweight="bold", ha="center", va="center",
-                      bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "boxstyle": "round,pad=0.15"})
-    axes.set(xticks=[], yticks=[], xlabel="first axis of the map (no unit)", ylabel="second axis of the map (no unit)")
-    drawn.legend(loc="outside right upper", frameon=False, title="type of the topic (tweets)", markerscale=1.8)
+        # a tweet, since a median may lie where none is
+        middle = own.loc[((own - own.median()) ** 2).sum(axis=1).idxmin()]
+        axes.annotate(str(topic), tuple(middle), fontsize=9, fontweight="bold", ha="center",
+                      va="center", bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none",
+                                         "boxstyle": "round,pad=0.15"})
+    axes.set(xticks=[], yticks=[], xlabel="first axis of the map (no unit)",
+             ylabel="second axis of the map (no unit)")
+    drawn.legend(loc="outside right upper", frameon=False, title="type of the topic (tweets)",
+                 markerscale=1.8)
     return drawn
 
 # %% ../nbs/32_topics.ipynb #152d547e
@@ -557,7 +616,9 @@ def judged(
     "Figures of the unsupervised classifier on validation, with bootstrap 95 % intervals where there are any."
     from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, normalized_mutual_info_score
     shown = classified(part, validation, k)
-    grouped = {"nmi": normalized_mutual_info_score, "ami": adjusted_mutual_info_score, "ari": adjusted_rand_score}
+    grouped = {"nmi": normalized_mutual_info_score, "ami": adjusted_mutual_info_score,
+               "ari": adjusted_rand_score}
     values = {name: float(score(shown.target, shown.topic)) for name, score in grouped.items()}
-    spans = intervals(shown.target, shown.probability, resamples, seed) | dict.fromkeys(grouped, [None, None])
+    spans = (intervals(shown.target, shown.probability, resamples, seed)
+             | dict.fromkeys(grouped, [None, None]))
     return metrics(shown.target, shown.probability) | values | {"intervals": spans}

@@ -61,7 +61,9 @@ WANTED = {str: "text", bool: "true or false", int: "a whole number", float: "a n
 
 def _read(kind: type, text: str):
     "The text as a value of another kind; the text itself where it is none."
-    if kind is bool: return {"true": True, "false": False}.get(text.lower(), text) # papermill hands `-p buckets true` over as a word
+    if kind is bool:
+        # papermill hands `-p buckets true` over as a word
+        return {"true": True, "false": False}.get(text.lower(), text)
     try: return kind(text)
     except ValueError: return text
 
@@ -76,11 +78,13 @@ def _typed(field: dataclasses.Field, value):
     return value
 
 # %% ../nbs/21_training.ipynb #c6664a0e
-LIMITS = {"hidden_size": (1, 4096), "dropout": (0, 0.99), "input_dropout": (0, 0.99), "recurrent_dropout": (0, 0.99), "learning_rate": (1e-12, 10),
-          "batch_size": (1, 65_536), "epochs": (1, 10_000), "patience": (0, 10_000), "vocabulary_size": (0, 10_000_000), "seed": (0, 2**32 - 1)}
+LIMITS = {"hidden_size": (1, 4096), "dropout": (0, 0.99), "input_dropout": (0, 0.99),
+          "recurrent_dropout": (0, 0.99), "learning_rate": (1e-12, 10), "batch_size": (1, 65_536),
+          "epochs": (1, 10_000), "patience": (0, 10_000), "vocabulary_size": (0, 10_000_000),
+          "seed": (0, 2**32 - 1)}
 
-CHOICES = {"cell": CELLS, "pooling": POOLINGS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES, "cleaning": cleaning_module.CLEANINGS,
-           "split": SPLITS, "words_from": ("train", "all")}
+CHOICES = {"cell": CELLS, "pooling": POOLINGS, "optimizer": OPTIMIZERS, "schedule": SCHEDULES,
+           "cleaning": cleaning_module.CLEANINGS, "split": SPLITS, "words_from": ("train", "all")}
 
 def validated(config: RunConfig) -> RunConfig:
     "The configuration itself; raises `UserError` naming the first value that cannot be."
@@ -88,12 +92,19 @@ def validated(config: RunConfig) -> RunConfig:
     embedding_module.check(config.embedding)
     for name, (low, high) in LIMITS.items():
         if not low <= getattr(config, name) <= high:
-            raise UserError(f"{name} must lie between {low:,} and {high:,}, not {getattr(config, name):,}.")
-    if config.vocabulary_size == 1: raise UserError("vocabulary_size must be 0 (all words) or at least 2.")
-    if config.cell == "none" and config.pooling == "last": raise UserError("Without a cell there is no last state: choose another pooling, such as mean.")
-    if config.keyword_branch and embedding_module.is_contextual(config.embedding): raise UserError("An encoder has no branch for the keyword: put it in front with use_keyword.")
+            raise UserError(f"{name} must lie between {low:,} and {high:,}, not "
+                            f"{getattr(config, name):,}.")
+    if config.vocabulary_size == 1:
+        raise UserError("vocabulary_size must be 0 (all words) or at least 2.")
+    if config.cell == "none" and config.pooling == "last":
+        raise UserError("Without a cell there is no last state: choose another pooling, such as "
+                        "mean.")
+    if config.keyword_branch and embedding_module.is_contextual(config.embedding):
+        raise UserError("An encoder has no branch for the keyword: put it in front with "
+                        "use_keyword.")
     if not re.fullmatch(r"|[a-zA-Z0-9][\w+=,.-]{0,63}", config.recipe):
-        raise UserError(f"A recipe's name is a letter or digit and then at most 63 of letters, digits, and + = , . _ -, not '{config.recipe[:80]}'.")
+        raise UserError(f"A recipe's name is a letter or digit and then at most 63 of letters, "
+                        f"digits, and + = , . _ -, not '{config.recipe[:80]}'.")
     return config
 
 # %% ../nbs/21_training.ipynb #5c7aa4d6
@@ -103,7 +114,8 @@ def from_parameters(
     "The configuration that a notebook's parameters describe; raises `UserError` for unknown names and wrong values."
     fields = {f.name: f for f in dataclasses.fields(RunConfig)}
     check_parameters(names, [*fields, *PATHS])
-    return validated(RunConfig(**{k: _typed(fields[k], v) for k, v in names.items() if k in fields}))
+    return validated(RunConfig(**{k: _typed(fields[k], v) for k, v in names.items()
+                                  if k in fields}))
 
 # %% ../nbs/21_training.ipynb #5dd43e93
 def _sum(text: str) -> str: # six hexadecimal digits
@@ -113,8 +125,10 @@ def _sum(text: str) -> str: # six hexadecimal digits
 # %% ../nbs/21_training.ipynb #86a97f62
 def run_name(config: RunConfig) -> str: # safe as the name of a folder and of a page
     "`<recipe>-<embedding>`, or `<cell>-<sum of the settings>-<embedding>` for a run outside the matrix."
-    recipe = config.recipe or f"{config.cell}-{_sum(json.dumps(dataclasses.asdict(config), sort_keys=True))}"
-    known = all(part in embedding_module.EMBEDDINGS or embedding_module.is_contextual(part) for part in config.embedding.split("+"))
+    recipe = (config.recipe
+              or f"{config.cell}-{_sum(json.dumps(dataclasses.asdict(config), sort_keys=True))}")
+    known = all(part in embedding_module.EMBEDDINGS or embedding_module.is_contextual(part)
+                for part in config.embedding.split("+"))
     path = resolve(config.embedding).absolute()
     vectors = config.embedding if known else f"{path.name[:40]}-{_sum(str(path))}"
     return re.sub(r"[^a-zA-Z0-9_+=,.-]", "_", f"{recipe}-{vectors}")
@@ -142,17 +156,23 @@ def read_words(
 ) -> tuple[Reader, np.ndarray]: # with the matrix float32 (rows, embed_dim)
     "Number the words and read their vectors."
     every = pd.concat(frames.values(), ignore_index=True)
-    ranks = (lambda words: embedding_module.ranks(config.embedding, words)) if config.cleaning == "aware" else None
+    ranks = ((lambda words: embedding_module.ranks(config.embedding, words))
+             if config.cleaning == "aware" else None)
     if ranks and ranks({"the"}) is None: ranks = None # such vectors know every word, or cannot say
     for part in embedding_module.rankless(config.embedding) if config.cleaning == "aware" else []:
-        print(f"Warning: the embedding {part} tells no ranks of its words, so the cleaning aware takes tweets apart and rewrites no word.")
+        print(f"Warning: the embedding {part} tells no ranks of its words, so the cleaning aware "
+              f"takes tweets apart and rewrites no word.")
     texts = cleaned_texts(every, config, ranks)
-    keywords = cleaning_module.clean(keywords_of(every), config.cleaning, ranks) if config.keyword_branch else []
+    keywords = (cleaning_module.clean(keywords_of(every), config.cleaning, ranks)
+                if config.keyword_branch else [])
     n = len(frames["train"]) if config.words_from == "train" else len(every)
-    vocabulary = build_vocabulary(texts[:n] + keywords[:n], config.vocabulary_size or None, config.cleaning)
-    if warning := cleaning_module.wordless(texts[:len(frames["train"])], config.cleaning): print(warning)
+    vocabulary = build_vocabulary(texts[:n] + keywords[:n], config.vocabulary_size or None,
+                                  config.cleaning)
+    if warning := cleaning_module.wordless(texts[:len(frames["train"])], config.cleaning):
+        print(warning)
     matrix = embedding_module.matrix(vocabulary, config.embedding, texts=texts, tell=print)
-    return Reader(config, vocabulary, ranks and ranks({word for text in texts + keywords for word in text.split()})), matrix
+    return Reader(config, vocabulary, ranks
+                  and ranks({word for text in texts + keywords for word in text.split()})), matrix
 
 # %% ../nbs/21_training.ipynb #7e66a3b6
 def prepared_frames(
@@ -160,9 +180,12 @@ def prepared_frames(
     frames: dict[str, pd.DataFrame], # train, validation, test
 ) -> Prepared:
     "Clean and read the rows of every part."
-    reader, matrix = (Reader(config), None) if embedding_module.is_contextual(config.embedding) else read_words(config, frames)
-    every, ends = reader.inputs(pd.concat(frames.values(), ignore_index=True)), np.cumsum([0, *map(len, frames.values())])
-    parts = {part: {name: values[a:b] for name, values in every.items()} for part, a, b in zip(frames, ends, ends[1:])}
+    reader, matrix = ((Reader(config), None) if embedding_module.is_contextual(config.embedding)
+                      else read_words(config, frames))
+    every, ends = reader.inputs(pd.concat(frames.values(), ignore_index=True)), np.cumsum(
+        [0, *map(len, frames.values())])
+    parts = {part: {name: values[a:b] for name, values in every.items()}
+             for part, a, b in zip(frames, ends, ends[1:])}
     return Prepared(reader, matrix, frames, parts)
 
 # %% ../nbs/21_training.ipynb #b1d2fd73
@@ -176,7 +199,8 @@ def prepare(
 # %% ../nbs/21_training.ipynb #b8d84864
 def coverage(prepared: Prepared) -> dict[str, float]: # distinct, running: fractions of 1; empty for an encoder, which knows every piece
     "The share of the words that have a vector."
-    return embedding_module.coverage(prepared.vocabulary, prepared.matrix) if prepared.vocabulary else {}
+    return (embedding_module.coverage(prepared.vocabulary, prepared.matrix) if prepared.vocabulary
+            else {})
 
 # %% ../nbs/21_training.ipynb #0584e817
 def network(
@@ -203,24 +227,31 @@ class EpochLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.perf_counter() - self.started)
-        print(f"epoch {epoch + 1:2d} of {self.params['epochs']}: loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
-              f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}; {self.seconds[-1]:.1f} s", flush=True)
+        print(f"epoch {epoch + 1:2d} of {self.params['epochs']}: loss {logs['loss']:.4f}, accuracy "
+              f"{logs['accuracy']:.4f}; " f"validation loss {logs['val_loss']:.4f}, accuracy "
+                                          f"{logs['val_accuracy']:.4f}; {self.seconds[-1]:.1f} s",
+              flush=True)
 
 # %% ../nbs/21_training.ipynb #d65863f1
 def _callbacks(config: RunConfig, log: EpochLog) -> list[keras.callbacks.Callback]:
     "Stop early on the validation loss, where that is wanted, and at once when the loss is no number."
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=config.patience, restore_best_weights=True)
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=config.patience,
+                                         restore_best_weights=True)
     return [log, keras.callbacks.TerminateOnNaN(), *([stop] if config.patience else [])]
 
 # %% ../nbs/21_training.ipynb #4292fe21
 def batches(model: keras.Model, prepared: Prepared, config: RunConfig) -> dict: # arguments of `keras.Model.fit`
     "Training and validation rows, in batches of similar length where that is wanted."
-    inputs = {part: {name: prepared.inputs[part][name] for name in model.input} for part in ("train", "validation")}
+    inputs = {part: {name: prepared.inputs[part][name] for name in model.input}
+              for part in ("train", "validation")}
     labels = {part: prepared.labels(part) for part in inputs}
     if not config.buckets:
-        return {"x": inputs["train"], "y": labels["train"], "batch_size": config.batch_size, "validation_data": (inputs["validation"], labels["validation"])}
-    made = {part: bucketed(inputs[part], labels[part], size, config.seed) for part, size in (("train", config.batch_size), ("validation", 256))}
-    return {"x": made["train"], "validation_data": made["validation"], "shuffle": False} # they are drawn anew as they are
+        return {"x": inputs["train"], "y": labels["train"], "batch_size": config.batch_size,
+                "validation_data": (inputs["validation"], labels["validation"])}
+    made = {part: bucketed(inputs[part], labels[part], size, config.seed)
+            for part, size in (("train", config.batch_size), ("validation", 256))}
+    # they are drawn anew as they are
+    return {"x": made["train"], "validation_data": made["validation"], "shuffle": False}
 
 # %% ../nbs/21_training.ipynb #129254ee
 def fit(
@@ -230,7 +261,8 @@ def fit(
 ) -> pd.DataFrame: # epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds
     "Train in place; raises `UserError` when the loss ceases to be a number."
     log = EpochLog()
-    result = model.fit(**batches(model, prepared, config), epochs=config.epochs, verbose=0, callbacks=_callbacks(config, log))
+    result = model.fit(**batches(model, prepared, config), epochs=config.epochs, verbose=0,
+                       callbacks=_callbacks(config, log))
     history = pd.DataFrame(result.history)
     if not np.isfinite(history.loss).all():
         raise UserError(f"The loss is not a number in epoch {len(history)}: lower learning_rate.")
@@ -258,13 +290,15 @@ def saved_config(
     "The configuration of a saved run; raises `Damaged` for one that no run can have."
     found = parsed(files["config.json"], "config.json")
     fields = {field.name: field for field in dataclasses.fields(RunConfig)}
-    if unknown := sorted(set(found) - set(fields)): raise Damaged(f"config.json: there is no setting {unknown[0][:40]!r}")
+    if unknown := sorted(set(found) - set(fields)):
+        raise Damaged(f"config.json: there is no setting {unknown[0][:40]!r}")
     typed(found, {name: type(field.default) for name, field in fields.items()}, "config.json")
     settings_from(found)
     config = RunConfig(**found)
     for name, choices in CHOICES.items():
         if getattr(config, name) not in choices:
-            raise Damaged(f"config.json: there is no {name} {getattr(config, name)[:40]!r}; this program has {', '.join(choices)}")
+            raise Damaged(f"config.json: there is no {name} {getattr(config, name)[:40]!r}; this "
+                          f"program has {', '.join(choices)}")
     for name, (low, high) in LIMITS.items():
         if not low <= getattr(config, name) <= high:
             raise Damaged(f"config.json: {name} must lie between {low:,} and {high:,}")
@@ -296,13 +330,16 @@ def loaded(
         with tempfile.NamedTemporaryFile(suffix=".keras") as file: # the bytes that were checked, whatever the folder holds by now
             file.write(files["model.keras"])
             file.flush()
-            model = keras.saving.load_model(file.name, custom_objects=own_cells(), compile=False, safe_mode=True)
+            model = keras.saving.load_model(file.name, custom_objects=own_cells(), compile=False,
+                                            safe_mode=True)
         if reader.vocabulary and model.get_layer("embedding").input_dim != reader.vocabulary.rows:
             raise Damaged("vocabulary.json has another number of words than the network")
         return model, reader
     except (UserError, MemoryError): raise
     except Damaged as error: raise unusable(folder, str(error)) from None
-    except Exception as error: raise unusable(folder, f"model.keras: {short(error)}") from None # damage raises almost anything
+    except Exception as error:
+        # damage raises almost anything
+        raise unusable(folder, f"model.keras: {short(error)}") from None
 
 # %% ../nbs/21_training.ipynb #357431db
 def load_model(
@@ -312,7 +349,9 @@ def load_model(
     return loaded(run_files(folder), folder)
 
 # %% ../nbs/21_training.ipynb #0528d6ce
-SHAPE = ("cell", "pooling", "embedding", "cleaning", "use_keyword", "keyword_branch", "hidden_size", "words_from", "split") # what a run and the one it goes on from must share
+# what a run and the one it goes on from must share
+SHAPE = ("cell", "pooling", "embedding", "cleaning", "use_keyword", "keyword_branch", "hidden_size",
+         "words_from", "split")
 
 def continued(
     config: RunConfig, # of the new run
@@ -323,10 +362,15 @@ def continued(
     model, reader = load_model(folder)
     for name in SHAPE:
         if getattr(config, name) != getattr(reader.config, name):
-            raise UserError(f"{folder.name} was trained with {name} {getattr(reader.config, name)}, not {getattr(config, name)}: it cannot be continued so.")
-    if not prepared.vocabulary: raise UserError("A run on an encoder cannot be continued: train it from the start with finetune.")
+            raise UserError(f"{folder.name} was trained with {name} "
+                            f"{getattr(reader.config, name)}, not {getattr(config, name)}: it "
+                            f"cannot be continued so.")
+    if not prepared.vocabulary:
+        raise UserError("A run on an encoder cannot be continued: train it from the start with "
+                        "finetune.")
     if reader.vocabulary.words != prepared.vocabulary.words:
-        raise UserError(f"{folder.name} was trained on other words: train it again on this data first.")
+        raise UserError(f"{folder.name} was trained on other words: train it again on this data "
+                        f"first.")
     started = network(config, prepared)
     started.set_weights(model.get_weights())
     return started

@@ -15,8 +15,10 @@ import pandas as pd
 from .data import UserError
 
 # %% ../nbs/51_trust.ipynb #e49163df
-NEEDED = {"kills", "seed", "limit", "farewell", "machine", "git_commit", "seconds", "trials"} # of trust.json
-TRIED = {"target", "signal", "killed", "code", "hang", "orphans", "damaged", "traceback", "again", "equal", "left_over"}
+# of trust.json
+NEEDED = {"kills", "seed", "limit", "farewell", "machine", "git_commit", "seconds", "trials"}
+TRIED = {"target", "signal", "killed", "code", "hang", "orphans", "damaged", "traceback", "again",
+         "equal", "left_over"}
 
 def read_trust(
     report: Path, # what `report_folder` gave
@@ -55,7 +57,8 @@ def outcome_table(
     for target, name in dict.fromkeys((trial["target"], trial["signal"]) for trial in killed):
         chosen = [trial for trial in killed if (trial["target"], trial["signal"]) == (target, name)]
         counts = {fault: sum(map(happened, chosen)) for fault, happened in FAULTS.items()}
-        rows.append({"process": target, "signal": name, "kills": len(chosen), "exit codes": exit_codes(chosen), **counts})
+        rows.append({"process": target, "signal": name, "kills": len(chosen),
+                     "exit codes": exit_codes(chosen), **counts})
     return pd.DataFrame(rows)
 
 # %% ../nbs/51_trust.ipynb #a825a096
@@ -68,10 +71,12 @@ def verdict(
     late = len(facts["trials"]) - len(killed)
     found = {name: sum(map(happened, killed)) for name, happened in FAULTS.items()}
     what = "; ".join(f"{name}: {count}" for name, count in found.items())
-    begun = "" if len(killed) >= facts["kills"] else f" The soak was stopped before its {facts['kills']} kills were done."
-    result = "After none of them anything was wrong" if not wrong else f"**After {len(wrong)} of them something was wrong**"
-    return (f"{len(killed)} processes were killed. {result} ({what}). In {late} further trials the process had ended "
-            f"before it was to be killed.{begun}")
+    begun = ("" if len(killed) >= facts["kills"]
+             else f" The soak was stopped before its {facts['kills']} kills were done.")
+    result = ("After none of them anything was wrong" if not wrong
+              else f"**After {len(wrong)} of them something was wrong**")
+    return (f"{len(killed)} processes were killed. {result} ({what}). In {late} further trials the "
+            f"process had ended " f"before it was to be killed.{begun}")
 
 # %% ../nbs/51_trust.ipynb #0c67d3df
 def origin(
@@ -79,6 +84,8 @@ def origin(
 ) -> str:
     "Say where, when and with which code the soak ran."
     here = facts["machine"]
-    where = ", ".join(f"{here[name]}{unit}" for name, unit in (("processor", ""), ("cores", " cores"), ("memory_gb", " GB"), ("date", "")) if name in here)
+    where = ", ".join(f"{here[name]}{unit}"
+                      for name, unit in (("processor", ""), ("cores", " cores"),
+                                         ("memory_gb", " GB"), ("date", "")) if name in here)
     commit = (facts["git_commit"] or "unknown")[:12]
     return f"{where}; commit {commit}; seed {facts['seed']}; {facts['seconds'] / 60:.0f} minutes."

@@ -60,13 +60,16 @@ def space(
     if base.cell == "none": # no recurrence: nothing inside a cell, and no last state
         for name in ("hidden_size", "input_dropout", "recurrent_dropout"): del found[name]
         found["pooling"] = tuple(kind for kind in POOLINGS if kind != "last")
-    if base.finetune: found["learning_rate"] = Range(1e-5, 1e-3, log=True) # what has been learned before wants smaller steps
+    if base.finetune:
+        # what has been learned before wants smaller steps
+        found["learning_rate"] = Range(1e-5, 1e-3, log=True)
     return found
 
 # %% ../nbs/24_tuning.ipynb #b0155c00
 def _plain(parameters: dict) -> dict:
     "Numbers that are not whole with four digits."
-    return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in parameters.items()}
+    return {name: float(f"{value:.4g}") if isinstance(value, float) else value
+            for name, value in parameters.items()}
 
 # %% ../nbs/24_tuning.ipynb #a5534678
 def with_parameters(
@@ -85,8 +88,11 @@ def suggested(
     drawn = {}
     for name, what in space(base).items():
         if isinstance(what, tuple): drawn[name] = trial.suggest_categorical(name, what)
-        elif isinstance(what.low, int): drawn[name] = trial.suggest_int(name, what.low, what.high, log=what.log)
-        else: drawn[name] = trial.suggest_float(name, what.low, what.high, log=what.log, step=what.step)
+        elif isinstance(what.low, int):
+            drawn[name] = trial.suggest_int(name, what.low, what.high, log=what.log)
+        else:
+            drawn[name] = trial.suggest_float(name, what.low, what.high, log=what.log,
+                                              step=what.step)
     return with_parameters(base, drawn)
 
 # %% ../nbs/24_tuning.ipynb #175e6078
@@ -109,7 +115,8 @@ def fold_frames(
 ) -> list[dict[str, pd.DataFrame]]: # one for each fold: train, validation, held
     "Cut the training part of the grouped split; its validation part is in none of the frames. Raises `UserError` for too few tweets."
     part, _ = split(dataset.train, "grouped")
-    return [frames_for(part.iloc[kept], part.iloc[held], seed) for kept, held in grouped_folds(part, folds, seed)]
+    return [frames_for(part.iloc[kept], part.iloc[held], seed)
+            for kept, held in grouped_folds(part, folds, seed)]
 
 # %% ../nbs/24_tuning.ipynb #1018d5b6
 @contextlib.contextmanager
@@ -132,19 +139,25 @@ def fold_scores(
     trainer = network_trainer(config)
     for number, frames in enumerate(cut):
         with _silent(): probability = trainer(frames, config.seed + number)["held"]
-        if not np.isfinite(probability).all(): raise UserError("The network gives no numbers: lower learning_rate.")
+        if not np.isfinite(probability).all():
+            raise UserError("The network gives no numbers: lower learning_rate.")
         target = frames["held"]["target"].to_numpy()
-        yield float(log_loss(target, probability, labels=[0, 1])), float(((probability > 0.5) == target).mean())
+        yield float(log_loss(target, probability, labels=[0, 1])), float(
+            ((probability > 0.5) == target).mean())
 
 # %% ../nbs/24_tuning.ipynb #2d12b899
 def _optuna():
     "Optuna, or a `UserError` that says how to get it."
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore") # tqdm, which it loads, misses widgets that nobody wants here
+            # tqdm, which it loads, misses widgets that nobody wants here
+            warnings.simplefilter("ignore")
             import optuna
-    except ImportError: raise UserError("Optuna is not installed: make encoder, or pip install 'disaster_nbdev[tune]'.") from None
-    optuna.logging.set_verbosity(optuna.logging.ERROR) # it says on standard error what the trials print here
+    except ImportError:
+        raise UserError("Optuna is not installed: make encoder, or pip install "
+                        "'disaster_nbdev[tune]'.") from None
+    # it says on standard error what the trials print here
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
 
 # %% ../nbs/24_tuning.ipynb #f19e4f3c
@@ -159,8 +172,11 @@ def _journal(
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists(): _mend(path, lock)
         return JournalStorage(JournalFileBackend(str(path), lock))
-    except OSError as error: raise UserError(f"{path} cannot be used for a search: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, AssertionError): raise UserError(f"{path} is no file of a search, or is damaged: name another, or delete it.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be used for a search: {error.strerror}.") from None
+    except (ValueError, KeyError, TypeError, AssertionError):
+        raise UserError(f"{path} is no file of a search, or is damaged: name another, or delete "
+                        f"it.") from None
 
 # %% ../nbs/24_tuning.ipynb #cd15bede
 DATABASES = ("sqlite", "postgresql", "mysql") # that Optuna takes, by the beginning of their address
@@ -171,20 +187,25 @@ def _database(address: str): # optuna.storages.RDBStorage
     from sqlalchemy.exc import SQLAlchemyError
     shown, scheme = address, address.partition(":")[0].partition("+")[0]
     if scheme not in DATABASES:
-        raise UserError(f"The storage of a search is a file, or a database such as sqlite:///search.db, postgresql://... or mysql://..., not {address}.")
+        raise UserError(f"The storage of a search is a file, or a database such as "
+                        f"sqlite:///search.db, postgresql://... or mysql://..., not {address}.")
     try:
         shown = make_url(address).render_as_string(hide_password=True)
         return _optuna().storages.RDBStorage(address)
-    except ImportError as error: raise UserError(f"{shown} needs a driver that is not installed ({error.name}): pip install {error.name}.") from None
+    except ImportError as error:
+        raise UserError(f"{shown} needs a driver that is not installed ({error.name}): pip install "
+                        f"{error.name}.") from None
     except (SQLAlchemyError, ValueError, OSError) as error:
-        raise UserError(f"{shown} cannot be used for a search: {str(error).splitlines()[0].rstrip('.')}.") from None
+        raise UserError(f"{shown} cannot be used for a search: "
+                        f"{str(error).splitlines()[0].rstrip('.')}.") from None
 
 def _storage(
     place: str | Path, # a file, or the address of a database
 ): # optuna.storages.BaseStorage
     "Where a search is kept; raises `UserError` when it cannot be kept there."
     text = str(place)
-    return _database(text) if "://" in text or text.startswith("sqlite:") else _journal(Path(place).expanduser().absolute())
+    return (_database(text) if "://" in text or text.startswith("sqlite:")
+            else _journal(Path(place).expanduser().absolute()))
 
 # %% ../nbs/24_tuning.ipynb #39b9835b
 def _mend(path: Path, lock) -> None:
@@ -209,7 +230,8 @@ def made_of(
     folds: int,
 ) -> dict: # what may be written as JSON
     "All that decides what the trials of a search give."
-    return {"configuration": dataclasses.asdict(base), "data": dataset.fingerprint, "number of folds": folds, "code": trial_code()}
+    return {"configuration": dataclasses.asdict(base), "data": dataset.fingerprint,
+            "number of folds": folds, "code": trial_code()}
 
 # %% ../nbs/24_tuning.ipynb #2b40e332
 def _begin(storage, name: str, facts: dict) -> None:
@@ -220,16 +242,22 @@ def _begin(storage, name: str, facts: dict) -> None:
     study.set_user_attr("made_of", facts)
     base = facts["configuration"]
     drawn = space(RunConfig(**base))
-    if all(base[field] in what for field, what in drawn.items()): study.enqueue_trial({field: base[field] for field in drawn})
+    if all(base[field] in what for field, what in drawn.items()):
+        study.enqueue_trial({field: base[field] for field in drawn})
 
 # %% ../nbs/24_tuning.ipynb #a10f52f7
 def _refuse_another(storage, path: str | Path, name: str, facts: dict) -> None:
     "Raises `UserError` when the trials in the file are those of another search, and says what differs."
     for study in storage.get_all_studies():
-        if study.study_name == name or not any(trial.state.name != "WAITING" for trial in storage.get_all_trials(study._study_id, deepcopy=False)): continue
+        if study.study_name == name or not any(trial.state.name != "WAITING"
+                                               for trial in storage.get_all_trials(study._study_id,
+                                                                                   deepcopy=False)):
+            continue
         theirs = study.user_attrs.get("made_of", {})
         differing = [what for what, value in facts.items() if theirs.get(what) != value]
-        raise UserError(f"The search in {path} was begun with another {' and another '.join(differing)}: name another file for this one, or delete that one.")
+        raise UserError(f"The search in {path} was begun with another "
+                        f"{' and another '.join(differing)}: name another file for this one, or "
+                        f"delete that one.")
 
 # %% ../nbs/24_tuning.ipynb #2c41b2c1
 def study_in(
@@ -238,10 +266,13 @@ def study_in(
 ): # optuna.Study
     "The search in a file, begun or gone on with; raises `UserError` when the file holds another."
     optuna = _optuna()
-    name, storage = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16], _storage(path)
+    name, storage = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[
+        :16], _storage(path)
     _refuse_another(storage, path, name, facts)
-    pruner = optuna.pruners.MedianPruner(n_startup_trials=5) # from the sixth trial on, what is worse than half of the others after the same fold is given up
-    if name not in {study.study_name for study in storage.get_all_studies()}: _begin(storage, name, facts)
+    # from the sixth trial on, what is worse than half of the others after the same fold is given up
+    pruner = optuna.pruners.MedianPruner(n_startup_trials=5)
+    if name not in {study.study_name for study in storage.get_all_studies()}:
+        _begin(storage, name, facts)
     return optuna.load_study(storage=storage, study_name=name, pruner=pruner)
 
 # %% ../nbs/24_tuning.ipynb #441c1ba7
@@ -258,7 +289,8 @@ def objective(
             loss, accuracy = np.mean(seen, axis=0).tolist()
             trial.report(loss, len(seen))
             trial.set_user_attr("accuracy", accuracy)
-            if len(seen) < len(cut) and trial.should_prune(): raise _optuna().TrialPruned("Worse than the median of the other trials.")
+            if len(seen) < len(cut) and trial.should_prune():
+                raise _optuna().TrialPruned("Worse than the median of the other trials.")
     except UserError as error: raise _optuna().TrialPruned(str(error)) from None
     return loss
 
@@ -267,7 +299,8 @@ def _one_trial(study, base: RunConfig, cut: list[dict[str, pd.DataFrame]]) -> No
     "Draw, try, write down, and print one line."
     optuna, started = _optuna(), time.perf_counter()
     trial = study.ask()
-    study.sampler = optuna.samplers.TPESampler(seed=base.seed + trial.number) # drawn from when the objective asks
+    # drawn from when the objective asks
+    study.sampler = optuna.samplers.TPESampler(seed=base.seed + trial.number)
     try:
         loss = objective(trial, base, cut)
         study.tell(trial, loss)
@@ -288,7 +321,8 @@ def finished(study) -> list: # of optuna.trial.FrozenTrial
 def _check_numbers(**numbers: tuple) -> None: # name -> value, smallest value allowed
     "Raises `UserError` for what is no whole number or too small."
     for name, (value, least) in numbers.items():
-        if type(value) is not int or value < least: raise UserError(f"{name} must be a whole number, {least} or more, not {value!r}.")
+        if type(value) is not int or value < least:
+            raise UserError(f"{name} must be a whole number, {least} or more, not {value!r}.")
 
 # %% ../nbs/24_tuning.ipynb #eb7ee51a
 def base_of(
@@ -297,8 +331,12 @@ def base_of(
 ) -> RunConfig: # what a search starts from
     "The recipe with fewer epochs and on the grouped split; raises `UserError` for a recipe that goes on from another."
     _check_numbers(epochs=(epochs, 1))
-    if recipe.finetune_from: raise UserError(f"{recipe.recipe or 'This configuration'} goes on from {recipe.finetune_from}; a search trains from the start: choose another recipe.")
-    return validated(dataclasses.replace(recipe, epochs=min(recipe.epochs, epochs), split="grouped"))
+    if recipe.finetune_from:
+        raise UserError(f"{recipe.recipe or 'This configuration'} goes on from "
+                        f"{recipe.finetune_from}; a search trains from the start: choose another "
+                        f"recipe.")
+    return validated(dataclasses.replace(recipe, epochs=min(recipe.epochs, epochs),
+                                         split="grouped"))
 
 # %% ../nbs/24_tuning.ipynb #eb76c1d9
 def search(
@@ -313,12 +351,14 @@ def search(
     study = study_in(path, made_of(base, dataset, folds))
     if len(finished(study)) < trials:
         cut = fold_frames(dataset, folds, base.seed)
-        prepared_frames(base, cut[0]) # vectors that cannot be read are raised here, not taken for a bad trial
+        # vectors that cannot be read are raised here, not taken for a bad trial
+        prepared_frames(base, cut[0])
         while len(finished(study)) < trials: _one_trial(study, base, cut)
     return study
 
 # %% ../nbs/24_tuning.ipynb #42bc5cd2
-RESULTS = ("trial", "state", "log_loss", "accuracy", "folds", "seconds", "reason") # columns that are no settings
+# columns that are no settings
+RESULTS = ("trial", "state", "log_loss", "accuracy", "folds", "seconds", "reason")
 
 def trials_table(
     study, # optuna.Study
@@ -327,8 +367,9 @@ def trials_table(
     rows = []
     for trial in finished(study):
         seen, state = trial.intermediate_values, "complete" if trial.state.name == "COMPLETE" else "given up"
-        results = (trial.number, state, seen[max(seen)] if seen else np.nan, trial.user_attrs.get("accuracy", np.nan),
-                   len(seen), trial.duration.total_seconds(), trial.user_attrs.get("reason", ""))
+        results = (trial.number, state, seen[max(seen)] if seen else np.nan,
+                   trial.user_attrs.get("accuracy", np.nan), len(seen),
+                   trial.duration.total_seconds(), trial.user_attrs.get("reason", ""))
         rows.append(dict(zip(RESULTS, results)) | _plain(trial.params))
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=RESULTS)
 
@@ -350,7 +391,8 @@ def recipe_line(
     "The configuration as a recipe: what differs from the defaults. The vectors and the split are not part of a recipe."
     import yaml
     defaults = RunConfig()
-    differing = {key: value for key, value in dataclasses.asdict(config).items() if value != getattr(defaults, key) and key not in ("recipe", "embedding", "split")}
+    differing = {key: value for key, value in dataclasses.asdict(config).items()
+                 if value != getattr(defaults, key) and key not in ("recipe", "embedding", "split")}
     return f"  {name}: {yaml.safe_dump(differing, default_flow_style=True, sort_keys=False, width=10_000).strip()}"
 
 # %% ../nbs/24_tuning.ipynb #c872055e
@@ -360,9 +402,11 @@ def importance(
     "Share of the spread that each setting explains (source: Hutter, Hoos and Leyton-Brown, ICML 2014; `optuna.importance`)."
     optuna = _optuna()
     values = [trial.value for trial in finished(study) if trial.state.name == "COMPLETE"]
-    if len(values) < 8 or len(set(values)) < 2: return pd.DataFrame(columns=["setting", "importance"])
+    if len(values) < 8 or len(set(values)) < 2:
+        return pd.DataFrame(columns=["setting", "importance"])
     shares = optuna.importance.get_param_importances(study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=42))
-    return pd.DataFrame({"setting": list(shares), "importance": [float(share) for share in shares.values()]})
+    return pd.DataFrame({"setting": list(shares),
+                         "importance": [float(share) for share in shares.values()]})
 
 # %% ../nbs/24_tuning.ipynb #a0575ca0
 DONE, BEST, GIVEN_UP = "#0072B2", "#D55E00", "#6B6B6B" # source: Okabe and Ito, 2008
@@ -379,8 +423,11 @@ def _drawn(width: float, height: float, title: str) -> "Figure": # sizes in inch
 # %% ../nbs/24_tuning.ipynb #17babc20
 def _marks(axes: "Axes", x, table: pd.DataFrame) -> None: # x: one value for each row of the table
     "A trial each: filled when complete, hollow when given up, and the best one larger."
-    done, loss = (table["state"] == "complete").to_numpy(), table["log_loss"].clip(upper=WORST).to_numpy()
-    if not done.all(): axes.scatter(x[~done], loss[~done], s=22, facecolor="white", edgecolor=GIVEN_UP, label="given up (mean of the folds it came to)")
+    done, loss = (table["state"] == "complete").to_numpy(), table["log_loss"].clip(
+        upper=WORST).to_numpy()
+    if not done.all():
+        axes.scatter(x[~done], loss[~done], s=22, facecolor="white", edgecolor=GIVEN_UP,
+                     label="given up (mean of the folds it came to)")
     if done.any(): axes.scatter(x[done], loss[done], s=22, color=DONE, label="complete")
     if done.any():
         best = np.flatnonzero(done)[table["log_loss"].to_numpy()[done].argmin()]
@@ -396,14 +443,19 @@ def plot_search(
 ) -> "Figure":
     "The log loss of the trials in their order, with the best so far."
     complete = table[table["state"] == "complete"].sort_values("trial")
-    title = f"Best of {len(table)} trials: number {complete.trial[complete.log_loss.idxmin()]}, log loss {complete.log_loss.min():.3f}" if len(complete) else "No trial was completed"
+    title = (f"Best of {len(table)} trials: number {complete.trial[complete.log_loss.idxmin()]}, "
+             f"log loss {complete.log_loss.min():.3f}" if len(complete)
+             else "No trial was completed")
     figure = _drawn(8, 3.6, title)
     axes = figure.add_subplot()
-    axes.step([*complete["trial"], table["trial"].max()], [*complete["log_loss"].cummin(), complete["log_loss"].min()], where="post", color=BEST, linewidth=1.2, label="best so far")
+    axes.step([*complete["trial"], table["trial"].max()],
+              [*complete["log_loss"].cummin(), complete["log_loss"].min()], where="post",
+              color=BEST, linewidth=1.2, label="best so far")
     _marks(axes, table["trial"].to_numpy(), table)
     axes.set(xlabel="Trial, in the order in which they began", ylabel=LOSS)
     axes.xaxis.get_major_locator().set_params(integer=True)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4,
+                  frameon=False)
     return figure
 
 # %% ../nbs/24_tuning.ipynb #f83f9494
@@ -412,7 +464,8 @@ def _placed(name: str, values: pd.Series, axes: "Axes") -> np.ndarray: # (n,) po
     what = SPACE[name]
     axes.set_xlabel(name)
     if isinstance(what, tuple):
-        axes.set_xticks(range(len(what)), [str(choice) for choice in what], rotation=35 if len(what) > 3 else 0, fontsize=8)
+        axes.set_xticks(range(len(what)), [str(choice) for choice in what],
+                        rotation=35 if len(what) > 3 else 0, fontsize=8)
         axes.set_xlim(-0.5, len(what) - 0.5)
         return values.map(what.index).to_numpy() + 0.06 * (np.arange(len(values)) % 5 - 2)
     low, high = min(what.low, values.min()), max(what.high, values.max())
@@ -430,12 +483,14 @@ def plot_parameters(
     "The log loss against each setting, a panel for each."
     names = [name for name in table if name in SPACE]
     rows = -(-len(names) // 4)
-    figure = _drawn(9, 0.8 + 2.1 * rows, "Log loss of the trials against each setting: the lower, the better")
+    figure = _drawn(9, 0.8 + 2.1 * rows,
+                    "Log loss of the trials against each setting: the lower, the better")
     panels = figure.subplots(rows, 4, sharey=True, squeeze=False).ravel()
     for name, axes in zip(names, panels): _marks(axes, _placed(name, table[name], axes), table)
     for axes in panels: axes.set_visible(axes.get_xlabel() != "") # a panel that is left over
     figure.supylabel(LOSS, fontsize=10)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3,
+                  frameon=False)
     return figure
 
 # %% ../nbs/24_tuning.ipynb #94307866
@@ -445,7 +500,9 @@ def judged(
 ) -> pd.DataFrame: # id, target, probability (of class 1), label (0 or 1); the validation rows of the grouped split
     "Train on the training part of the grouped split and predict its validation part; raises `UserError`."
     part, validation = split(dataset.train, "grouped")
-    with _silent(): probability = network_trainer(config)(frames_for(part, validation, config.seed), config.seed)["held"]
+    with _silent():
+        probability = network_trainer(config)(frames_for(part, validation, config.seed),
+                                              config.seed)["held"]
     table = validation[["id", "target"]].reset_index(drop=True)
     return table.assign(probability=probability, label=(probability > 0.5).astype(int))
 
@@ -465,7 +522,14 @@ def verdict(
     tweets: int, # judged
 ) -> str: # a paragraph
     "Whether the search paid, in words."
-    what = f"On {tweets:,} tweets that the search has not seen, the best configuration is right on {abs(difference):.1%} {'more' if difference > 0 else 'fewer'} of them than the recipe (McNemar p = {p_value:.3f})."
-    if difference == 0: what = f"On {tweets:,} tweets that the search has not seen, the best configuration is right as often as the recipe (McNemar p = {p_value:.3f})."
-    if p_value >= 0.05: return f"{what} That is within what chance gives: whether the search paid is open."
-    return f"{what} {'The search paid.' if difference > 0 else 'The search did harm: keep the recipe.'}"
+    what = (f"On {tweets:,} tweets that the search has not seen, the best configuration is right "
+            f"on {abs(difference):.1%} {'more' if difference > 0 else 'fewer'} of them than the "
+            f"recipe (McNemar p = {p_value:.3f}).")
+    if difference == 0:
+        what = (f"On {tweets:,} tweets that the search has not seen, the best configuration is "
+                f"right as often as the recipe (McNemar p = {p_value:.3f}).")
+    if p_value >= 0.05:
+        return f"{what} That is within what chance gives: whether the search paid is open."
+    return (
+        f"{what} "
+        f"{'The search paid.' if difference > 0 else 'The search did harm: keep the recipe.'}")

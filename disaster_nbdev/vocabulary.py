@@ -19,7 +19,8 @@ from .clean import kept_by, words
 from .data import UserError
 
 # %% ../nbs/11_vocabulary.ipynb #40511d7e
-MAX_SEQ_LEN = 100 # words; the study padded every tweet to this length, and no tweet of the data reaches a third of it
+# words; the study padded every tweet to this length, and no tweet of the data reaches a third of it
+MAX_SEQ_LEN = 100
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -47,8 +48,11 @@ def build_vocabulary(
 ) -> Vocabulary:
     "Count the words of cleaned tweets; raises `UserError` when there are none or `size` leaves none."
     counts = Counter(word for text in cleaned for word in words(text))
-    if not counts: raise UserError(f"No word of the training tweets is left once they are cleaned. {kept_by(cleaning)}")
-    if size is not None and size < 2: raise UserError(f"vocabulary_size must be at least 2, not {size}.")
+    if not counts:
+        raise UserError(f"No word of the training tweets is left once they are cleaned. "
+                        f"{kept_by(cleaning)}")
+    if size is not None and size < 2:
+        raise UserError(f"vocabulary_size must be at least 2, not {size}.")
     ordered = counts.most_common()
     return Vocabulary(tuple(w for w, _ in ordered), tuple(n for _, n in ordered), size)
 
@@ -61,40 +65,50 @@ def _codes(
     texts: list[str],
 ) -> np.ndarray: # int32: an id for each word of all texts, 0 for an unknown one, -1 behind each text
     "Look up the words of a block."
-    found = words(f" {END} ".join([*(text.replace(END, "\ufffd") if END in text else text for text in texts), ""]))
+    found = words(f" {END} ".join([*(text.replace(END, "\ufffd") if END in text else text
+                                     for text in texts), ""]))
     return np.fromiter(map(code_of.get, found, repeat(0)), "int32", len(found))
 
 # %% ../nbs/11_vocabulary.ipynb #2e63c9f4
 def encode(
     vocabulary: Vocabulary,
     cleaned: Iterable[str], # cleaned tweets
-    seq_len: int | None = None, # words per row; None: as the longest tweet needs, at most `MAX_SEQ_LEN`
-    cut: list[int] | None = None, # a list that takes the number of tweets that hold more known words than are kept
+    # words per row; None: as the longest tweet needs, at most `MAX_SEQ_LEN`
+    seq_len: int | None = None,
+    # a list that takes the number of tweets that hold more known words than are kept
+    cut: list[int] | None = None,
 ) -> np.ndarray: # int32 (n, seq_len), ids, 0 after the end
     "Turn cleaned tweets into rows of ids; words beyond `seq_len` are cut off at the end."
-    texts, code_of, stop = list(cleaned), {**vocabulary.ids, END: -1}, MAX_SEQ_LEN if seq_len is None else seq_len
-    codes = np.concatenate([np.zeros(0, "int32"), *(_codes(code_of, texts[start:start + BLOCK]) for start in range(0, len(texts), BLOCK))])
+    texts, code_of, stop = list(cleaned), {**vocabulary.ids,
+                                           END: -1}, MAX_SEQ_LEN if seq_len is None else seq_len
+    codes = np.concatenate([np.zeros(0, "int32"),
+                            *(_codes(code_of, texts[start:start + BLOCK])
+                              for start in range(0, len(texts), BLOCK))])
     codes = codes[codes != 0] # unknown words are left out
     ends = np.flatnonzero(codes < 0)
     found = np.diff(ends, prepend=-1) - 1 # known words of each row
     if cut is not None: cut.append(int((found > stop).sum()))
     place = np.arange(len(codes)) - np.repeat(ends - found, found + 1) # of each word in its row
-    out = np.zeros((len(texts), min(stop, found.max(initial=1)) if seq_len is None else seq_len), dtype="int32")
+    out = np.zeros((len(texts), min(stop, found.max(initial=1)) if seq_len is None else seq_len),
+                   dtype="int32")
     out[found == 0, :1] = 1
-    out[np.arange(out.shape[1]) < found[:, None]] = codes[(codes > 0) & (place < stop)] # a mask is filled row by row, from left to right
+    # a mask is filled row by row, from left to right
+    out[np.arange(out.shape[1]) < found[:, None]] = codes[(codes > 0) & (place < stop)]
     return out
 
 # %% ../nbs/11_vocabulary.ipynb #68c53313
 def to_json(vocabulary: Vocabulary) -> str:
     "The vocabulary as JSON text."
-    return json.dumps({"size": vocabulary.size, "words": vocabulary.words, "counts": vocabulary.counts}, ensure_ascii=False)
+    return json.dumps({"size": vocabulary.size, "words": vocabulary.words,
+                       "counts": vocabulary.counts}, ensure_ascii=False)
 
 # %% ../nbs/11_vocabulary.ipynb #60cf6a84
 def _is_vocabulary(value) -> bool:
     "Whether a JSON value is what `to_json` wrote: as many counts as distinct words, and a size or none."
     if type(value) is not dict or set(value) != {"size", "words", "counts"}: return False
     words, counts, size = value["words"], value["counts"], value["size"]
-    if type(words) is not list or type(counts) is not list or len(words) != len(counts): return False
+    if type(words) is not list or type(counts) is not list or len(words) != len(counts):
+        return False
     if {type(word) for word in words} - {str} or len(set(words)) < len(words): return False
     if {type(count) for count in counts} - {int} or min(counts, default=0) < 0: return False
     return size is None or type(size) is int and size > 0
@@ -103,5 +117,6 @@ def from_json(text: str) -> Vocabulary: # what `to_json` wrote
     "Read a vocabulary back; raises `UserError` for anything else."
     try: value = json.loads(text)
     except (ValueError, RecursionError): value = None
-    if not _is_vocabulary(value): raise UserError("This is not a saved vocabulary; train the run again.")
+    if not _is_vocabulary(value):
+        raise UserError("This is not a saved vocabulary; train the run again.")
     return Vocabulary(tuple(value["words"]), tuple(value["counts"]), value["size"])

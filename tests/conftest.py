@@ -12,12 +12,18 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
-os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # papermill, disaster and nbdev_* of this environment
-LONG = 1800  # seconds after which a process hangs; no test depends on its being less, since a machine may be slow or busy
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+# papermill, disaster and nbdev_* of this environment
+os.environ["PATH"] = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+# seconds after which a process hangs; no test depends on its being less, since a machine may be
+# slow or busy
+LONG = 1800
+settings.register_profile("any machine", deadline=None,
+                          suppress_health_check=[HealthCheck.too_slow], derandomize=True)
 settings.load_profile("any machine")  # the same examples on every machine, however long they take
-# A shell starts what runs in the background, or under nohup, with signals ignored; the tests' processes would inherit that.
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
+# A shell starts what runs in the background, or under nohup, with signals ignored; the tests'
+# processes would inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler),
+                        (signal.SIGHUP, signal.SIG_DFL), (signal.SIGTERM, signal.SIG_DFL)):
     if signal.getsignal(number) == signal.SIG_IGN: signal.signal(number, handler)
 
 
@@ -33,14 +39,17 @@ def pytest_runtest_makereport(item, call):
 
 def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run a command of this environment and keep what it says; a `make` around the tests is hidden from it."""
-    outside = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    return subprocess.run(words, cwd=folder, env={**outside, **environment}, capture_output=True, text=True, timeout=LONG)
+    outside = {name: value for name, value in os.environ.items()
+               if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return subprocess.run(words, cwd=folder, env={**outside, **environment}, capture_output=True,
+                          text=True, timeout=LONG)
 
 
 def copy_project(folder: Path, *notebooks: str) -> Path:
     """Copy the project without its reports into a folder, with all its notebooks or with those named."""
     from disaster_nbdev.notebooks import project_notebooks
-    for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md", "Makefile", ".gitignore", ".gitattributes", ".gitconfig"):
+    for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md", "Makefile",
+                 ".gitignore", ".gitattributes", ".gitconfig"):
         shutil.copy(ROOT/name, folder)
     for name in ("disaster_nbdev", "tests", "data/sample"):
         shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -87,8 +87,9 @@ class Work:
         """Start the command; its standard error goes to a file."""
         environment = {**os.environ, **self.environment, MARK: mark}
         with open(self.folder/"stderr.txt", "w") as errors:
-            return subprocess.Popen(self.command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL,
-                                    stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+            return subprocess.Popen(self.command, cwd=self.folder, env=environment,
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                    stderr=errors, start_new_session=True)
 
     def said(self) -> str:
         """Return what the command has written to standard error."""
@@ -136,10 +137,12 @@ def undisturbed(work: Work, limit: float) -> int | None:
     return code
 
 
-def kill(process: subprocess.Popen, mark: str, target: str, name: str, moment: float, choose: random.Random) -> bool:
+def kill(process: subprocess.Popen, mark: str, target: str, name: str, moment: float,
+         choose: random.Random) -> bool:
     """Send the signal at the moment (seconds since the target was first there); False when it had ended before."""
     def found() -> list[int]:
-        while not (there := victims(process, mark, target)) and process.poll() is None: time.sleep(0.02)
+        while not (there := victims(process, mark, target)) and process.poll() is None:
+            time.sleep(0.02)
         return there
     found()
     try: process.wait(moment)
@@ -163,9 +166,11 @@ def trial(work: Work, number: int, target: str, name: str, seed: int, limit: flo
     left = orphans(mark, 0 if hangs else FAREWELL)
     process.wait()
     said, damaged = work.said(), work.damaged()
-    if process.returncode == 0 and not work.right(): damaged.append("exit code 0 without the right results")
-    facts = {"number": number, "target": target, "signal": name, "moment": round(moment, 3), "killed": killed,
-             "code": process.returncode, "hang": hangs, "orphans": [] if hangs else left, "damaged": damaged,
+    if process.returncode == 0 and not work.right():
+        damaged.append("exit code 0 without the right results")
+    facts = {"number": number, "target": target, "signal": name, "moment": round(moment, 3),
+             "killed": killed, "code": process.returncode, "hang": hangs,
+             "orphans": [] if hangs else left, "damaged": damaged,
              "traceback": "Traceback" in said or "leaked" in said}
     again = undisturbed(work, limit)
     return {**facts, "again": again, "equal": again == 0 and not work.damaged() and work.right(),
@@ -189,14 +194,18 @@ class Scoring(Work):
 
     def damaged(self) -> list[str]:
         """An output that is there must be whole: the command has begun without one."""
-        return ["out.csv is not whole"] if (self.folder/"out.csv").exists() and not self.right() else []
+        return (["out.csv is not whole"] if (self.folder/"out.csv").exists() and not self.right()
+                else [])
 
     def right(self) -> bool:
         import pandas as pd
-        found, expected = (pd.read_csv(self.folder/name, dtype=str) for name in ("out.csv", "expected.csv"))
+        found, expected = (pd.read_csv(self.folder/name, dtype=str)
+                           for name in ("out.csv", "expected.csv"))
         if len(found) != len(expected) or list(found) != list(expected): return False
-        close = (found.probability.astype(float) - expected.probability.astype(float)).abs().max() <= 1e-6
-        return bool(close) and found.drop(columns="probability").equals(expected.drop(columns="probability"))
+        close = ((found.probability.astype(float) - expected.probability.astype(float)).abs().max()
+                 <= 1e-6)
+        return (bool(close) and found.drop(columns="probability").equals(
+            expected.drop(columns="probability")))
 
     def left_over(self) -> list[str]:
         known = {"run", "in.csv", "out.csv", "expected.csv", "stderr.txt"}
@@ -231,7 +240,8 @@ def notebook(path: Path, *cells: str) -> None:
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {path.stem.title()}")])
     made.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
     if cells: made.cells[1].metadata["tags"] = ["parameters"]
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3",
+                                   "language": "python"}
     nbformat.write(made, path)
 
 
@@ -239,19 +249,22 @@ class Report(Work):
     """`disaster report` in a small copy of the project, with one small notebook to execute."""
     def __init__(self, folder: Path):
         import pandas as pd
-        shutil.copytree(ROOT/"disaster_nbdev", folder/"disaster_nbdev", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT/"disaster_nbdev", folder/"disaster_nbdev",
+                        ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(ROOT/"data"/"sample", folder/"data"/"sample")
         for name in ("settings.ini", "setup.py", "pyproject.toml"): shutil.copy(ROOT/name, folder)
         (folder/"nbs").mkdir()
         shutil.copy(ROOT/"nbs"/"baseline.ipynb", folder/"nbs")
-        for name in ("explore", "topics", "compare"): notebook(folder/"nbs"/f"{name}.ipynb", 'data = output = ""')
+        for name in ("explore", "topics", "compare"):
+            notebook(folder/"nbs"/f"{name}.ipynb", 'data = output = ""')
         notebook(folder/"nbs"/"crossfit.ipynb", *NOTEBOOK)
         train = pd.read_csv(folder/"data"/"sample"/"train.csv", dtype=str, keep_default_na=False)
         (folder/"tiny").mkdir()
         train.groupby("target").head(50).to_csv(folder/"tiny"/"train.csv", index=False)
         train.tail(20).drop(columns="target").to_csv(folder/"tiny"/"test.csv", index=False)
         words = ["report", "--set", "soak", "--data", "tiny", "--output", "out"]
-        super().__init__(folder, [str(DISASTER), *words], {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": ""})
+        super().__init__(folder, [str(DISASTER), *words],
+                         {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": ""})
         self.seed, self.expected = 0, {}
         for number in (0, 1):
             self.prepare(number)
@@ -261,8 +274,10 @@ class Report(Work):
     def prepare(self, number: int) -> None:
         """Ask for another seed than the last time, and take the page away, so that there is a record to be replaced."""
         self.seed, out = number % 2, self.folder/"out"
-        for path in (out/f"{PAGE}.html", out/"notebooks"/f"{PAGE}.ipynb"): path.unlink(missing_ok=True)
-        entry = {"template": "crossfit", "baseline": "logistic-words", "folds": 2, "seed": self.seed}
+        for path in (out/f"{PAGE}.html", out/"notebooks"/f"{PAGE}.ipynb"):
+            path.unlink(missing_ok=True)
+        entry = {"template": "crossfit", "baseline": "logistic-words", "folds": 2,
+                 "seed": self.seed}
         matrix = {"recipes": {"gru": {"cell": "gru"}}, "sets": {"soak": [entry]}}
         (self.folder/"nbs"/"recipes.yaml").write_text(json.dumps(matrix))
 
@@ -276,7 +291,8 @@ class Report(Work):
             try: read_record(folder)
             except UserError as error: found.append(str(error))
         model = report/"models"/"soak"
-        if model.exists() and {path.name: path.stat().st_size for path in model.iterdir()} != dict.fromkeys("abcd", 2_000_000):
+        if model.exists() and {path.name: path.stat().st_size
+                               for path in model.iterdir()} != dict.fromkeys("abcd", 2_000_000):
             found.append("the model folder is not whole")
         pages = [path for path in report.glob("*.html") if "</html>" not in path.read_text()[-20:]]
         return found + [f"{path.name} is not whole" for path in pages]
@@ -286,7 +302,8 @@ class Report(Work):
         return self.predictions() == self.expected[self.seed] and model[:1] == bytes([self.seed])
 
     def left_over(self) -> list[str]:
-        return sorted({path.name for pattern in ("*.tmp", "*.lock") for path in (self.folder/"out").rglob(pattern)})
+        return sorted({path.name for pattern in ("*.tmp", "*.lock")
+                       for path in (self.folder/"out").rglob(pattern)})
 
 
 @contextmanager
@@ -300,40 +317,48 @@ def workplace() -> Iterator[dict[str, Work]]:  # target -> what is disturbed
 def fresh_record(kills: int, seed: int) -> dict:
     """Return the facts of a soak that has not begun."""
     from disaster_nbdev.benchmark import machine
-    here = {name: value for name, value in machine().items() if name in ("processor", "cores", "memory_gb", "system", "date")}
-    return {"schema": 1, "kills": kills, "seed": seed, "limit": LIMIT, "farewell": FAREWELL, "machine": here,
-            "git_commit": git_commit(), "seconds": 0.0, "trials": []}
+    here = {name: value for name, value in machine().items()
+            if name in ("processor", "cores", "memory_gb", "system", "date")}
+    return {"schema": 1, "kills": kills, "seed": seed, "limit": LIMIT, "farewell": FAREWELL,
+            "machine": here, "git_commit": git_commit(), "seconds": 0.0, "trials": []}
 
 
 def opened(path: Path, kills: int, seed: int, resume: bool) -> dict:
     """Return the facts to go on with: those of an earlier call with the same seed, or new ones."""
     if not resume or not path.is_file(): return fresh_record(kills, seed)
     facts = json.loads(path.read_text())
-    if facts["seed"] != seed: raise SystemExit(f"{path} was begun with seed {facts['seed']}: give that, or leave out --resume.")
+    if facts["seed"] != seed:
+        raise SystemExit(f"{path} was begun with seed {facts['seed']}: give that, or leave out "
+                         f"--resume.")
     return {**facts, "kills": kills}
 
 
 def faults(tried: dict) -> list[str]:
     """Return what went wrong in one trial."""
-    wrong = {"hang": tried["hang"], "orphans": tried["orphans"], "damaged": tried["damaged"], "left over": tried["left_over"],
-             "the next run is not right": not tried["equal"], "traceback": tried["traceback"]}
+    wrong = {"hang": tried["hang"], "orphans": tried["orphans"], "damaged": tried["damaged"],
+             "left over": tried["left_over"], "the next run is not right": not tried["equal"],
+             "traceback": tried["traceback"]}
     return [name for name, found in wrong.items() if found]
 
 
 def soak(output: Path, kills: int, seed: int, resume: bool) -> int:  # trials in which something went wrong
     """Make the trials, and write down what happened after each."""
     for name in SIGNALS[1:]:  # a command in the background inherits ignored signals, and its children would too
-        if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN: signal.signal(getattr(signal, name), signal.SIG_DFL)
+        if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
     facts = opened(output, kills, seed, resume)
     with workplace() as works:
         while (done := sum(tried["killed"] for tried in facts["trials"])) < kills:
-            target, name = TARGETS[done % len(TARGETS)], SIGNALS[done // len(TARGETS) % len(SIGNALS)]
+            target, name = TARGETS[done % len(TARGETS)], SIGNALS[done // len(TARGETS)
+                                                                 % len(SIGNALS)]
             tried = trial(works[target], len(facts["trials"]), target, name, seed)
             facts["trials"].append(tried)
             facts["seconds"] = round(facts["seconds"] + tried["seconds"], 1)
             write_whole(output, to_json(facts))
-            what = "; ".join(faults(tried)) or ("as it should" if tried["killed"] else "it had ended before")
-            print(f"{done + 1}/{kills} {name} to the {target} after {tried['moment']:.2f} s: exit code {tried['code']}, {what}", flush=True)
+            what = ("; ".join(faults(tried))
+                    or ("as it should" if tried["killed"] else "it had ended before"))
+            print(f"{done + 1}/{kills} {name} to the {target} after {tried['moment']:.2f} s: exit "
+                  f"code {tried['code']}, {what}", flush=True)
     return sum(bool(faults(tried)) for tried in facts["trials"])
 
 

@@ -10,18 +10,22 @@ from disaster_nbdev.data import UserError
 
 TOY = """{cells: [gru], contestants: [ours, "study's recipe"], repetitions: 2, tweets: 64, embed_dim: 3, hidden_size: 2, product_size: 64, rows: 120, rows_study: 40, rows_counts: 60,
           score_repetitions: 1, vector_rows: 4000, vector_repetitions: 1, clean_repetitions: 1, start_repetitions: 1, rows_many: 0}"""
-TARGETED = ["train_vs_study_recipe", "train_vs_pytorch_packed", "train_vs_floor", "recurrent_dropout_vs_plain", "score_rows_per_second", "score_vs_study_path", "score_vs_tfidf",
-            "vectors_peak_mb", "vectors_vs_read", "vectors_vs_gunzip", "clean_rows_per_second_core", "import_seconds"]
+TARGETED = ["train_vs_study_recipe", "train_vs_pytorch_packed", "train_vs_floor",
+            "recurrent_dropout_vs_plain", "score_rows_per_second", "score_vs_study_path",
+            "score_vs_tfidf", "vectors_peak_mb", "vectors_vs_read", "vectors_vs_gunzip",
+            "clean_rows_per_second_core", "import_seconds"]
 
 
 def papermill(template, folder, *words, **environment):
     """Run a report template on the sample."""
-    return run("papermill", f"nbs/{template}.ipynb", str(folder/f"{template}.ipynb"), "-p", "output", str(folder/"report"), *words,
-               DISASTER_DATA=str(ROOT/"data"/"sample"), **environment)
+    return run("papermill", f"nbs/{template}.ipynb", str(folder/f"{template}.ipynb"), "-p",
+               "output", str(folder/"report"), *words, DISASTER_DATA=str(ROOT/"data"/"sample"),
+               **environment)
 
 
 HOST = "host-of-the-tests-4711"
-ELSEWHERE = f"import os, platform, socket; platform.node = socket.gethostname = lambda: {HOST!r}\n"  # a real name may be a word that occurs anyway
+# a real name may be a word that occurs anyway
+ELSEWHERE = f"import os, platform, socket; platform.node = socket.gethostname = lambda: {HOST!r}\n"
 
 
 @pytest.fixture(scope="module")
@@ -30,47 +34,60 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark")
     (folder/"home").mkdir()
     (folder/"sitecustomize.py").write_text(ELSEWHERE)
-    answer = papermill("benchmark", folder, "-y", TOY, HOME=str(folder/"home"), PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
+    answer = papermill("benchmark", folder, "-y", TOY, HOME=str(folder/"home"),
+                       PYTHONPATH=f"{folder}{os.pathsep}{ROOT}")
     assert answer.returncode == 0, answer.stderr
     return folder, json.loads((folder/"report"/"benchmark.json").read_text())
 
 
 def outputs(path):
     """All outputs of an executed notebook."""
-    return [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
+    return [output for cell in json.loads(path.read_text())["cells"]
+            for output in cell.get("outputs", [])]
 
 
 def test_every_figure_is_a_number_or_was_not_measured(made):
     _, facts = made
     assert list(facts) == ["schema", *TARGETED, "details"] and list(benchmark.TARGETS) == TARGETED
-    absent = {"train_vs_pytorch_packed", "recurrent_dropout_vs_plain"}  # their contestants took no part
-    for name in TARGETED: assert (facts[name] is None) == (name in absent) and (facts[name] is None or type(facts[name]) in (int, float) and facts[name] > 0), name
+    # their contestants took no part
+    absent = {"train_vs_pytorch_packed", "recurrent_dropout_vs_plain"}
+    for name in TARGETED:
+        assert ((facts[name] is None) == (name in absent)
+                and (facts[name] is None or type(facts[name]) in (int, float)
+                     and facts[name] > 0)), name
 
 
 def test_the_details_hold_every_repetition_and_the_figures_follow_from_them(made):
     details = made[1]["details"]
-    taken = {name: [row["seconds"] for row in details["training"] if row["contestant"] == f"gru, {name}"] for name in ("ours", "study's recipe")}
+    taken = {name: [row["seconds"] for row in details["training"]
+                    if row["contestant"] == f"gru, {name}"] for name in ("ours", "study's recipe")}
     assert [len(seconds) for seconds in taken.values()] == [2, 2]
     ratios = [study / ours for study, ours in zip(taken["study's recipe"], taken["ours"])]
     assert made[1]["train_vs_study_recipe"] == pytest.approx(sum(ratios) / 2)
     floor = benchmark.operations("gru", details["work"]["tokens"], 3, 2) / details["product_rate"]
     assert made[1]["train_vs_floor"] == pytest.approx(sum(taken["ours"]) / 2 / floor)
     assert details["answers_apart"] < 1e-4, "what is faster must say the same"
-    assert {"score_rate", "read_rate", "write_rate", "bytes_in", "bytes_out", "memory_mb", "start_seconds", "cores"} == set(details["capacity"])
+    assert ({"score_rate", "read_rate", "write_rate", "bytes_in", "bytes_out", "memory_mb",
+             "start_seconds", "cores"} == set(details["capacity"]))
 
 
 def test_neither_figures_nor_page_name_the_machine(made):
     folder, facts = made
-    assert {"processor", "cores", "memory_gb", "system", "versions", "threads", "date"} <= set(facts["details"]["machine"])
-    texts = [json.dumps(facts), *(json.dumps(output) for output in outputs(folder/"benchmark.ipynb"))]
+    assert ({"processor", "cores", "memory_gb", "system", "versions", "threads", "date"}
+            <= set(facts["details"]["machine"]))
+    texts = [json.dumps(facts), *(json.dumps(output)
+                                  for output in outputs(folder/"benchmark.ipynb"))]
     for text in texts:
-        assert HOST not in text and str(ROOT) not in text and str(folder) not in text, "the folder holds the home, too"
+        assert (HOST not in text and str(ROOT) not in text
+                and str(folder) not in text), "the folder holds the home, too"
 
 
 def test_the_page_begins_with_the_targets(made):
     shown = outputs(made[0]/"benchmark.ipynb")
-    assert not [output for output in shown if output.get("name") == "stderr" or output["output_type"] == "error"]
-    first = next("".join(output["data"]["text/html"]) for output in shown if "text/html" in output.get("data", {}))
+    assert not [output for output in shown if output.get("name") == "stderr"
+                or output["output_type"] == "error"]
+    first = next("".join(output["data"]["text/html"]) for output in shown
+                 if "text/html" in output.get("data", {}))
     for name in TARGETED: assert f"<bdi>{name}</bdi>" in first
     assert "not measured" in first
 
@@ -107,12 +124,16 @@ def test_the_stream_has_no_tweet_twice_and_is_the_same_every_time():
 def test_a_benchmark_that_is_no_benchmark_is_refused(tmp_path):
     for text in ("[]", "{", '{"schema": 2}'):
         (tmp_path/"benchmark.json").write_text(text)
-        with pytest.raises(UserError, match="run `disaster benchmark` again"): benchmark.read_benchmark(tmp_path)
+        with pytest.raises(UserError, match="run `disaster benchmark` again"):
+            benchmark.read_benchmark(tmp_path)
 
 
 def test_the_pages_stand_in_the_report_and_a_failure_is_told(tmp_path):
     """Through the command: the wrong parameter fails the first page, and the second with it."""
-    answer = run("disaster", "benchmark", "-p", "row", "3", "--data", str(ROOT/"data"/"sample"), "--output", str(tmp_path))
-    assert answer.returncode == 1 and "Failed: benchmark. Unknown parameter 'row'" in answer.stderr and "Failed: capacity. It starts from benchmark, which failed." in answer.stderr
+    answer = run("disaster", "benchmark", "-p", "row", "3", "--data", str(ROOT/"data"/"sample"),
+                 "--output", str(tmp_path))
+    assert answer.returncode == 1
+    assert "Failed: benchmark. Unknown parameter 'row'" in answer.stderr
+    assert "Failed: capacity. It starts from benchmark, which failed." in answer.stderr
     index = (tmp_path/"index.html").read_text()
     assert "benchmark.html" in index and "capacity.html" in index

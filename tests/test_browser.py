@@ -11,18 +11,23 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from conftest import LONG
 from disaster_nbdev.report import SAMPLE_BANNER, show, table, write_site
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"))), None)
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed (looked for chromium, google-chrome)")
-TWEETS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<svg onload=alert(1)>", "abc \u202egpj.exe", "a\x00b \x1b[31mred",
-          "x" * 100_000, "a" + "\u0301" * 500, "Forest fire near La Ronge Sask. Canada, all residents asked to shelter in place"]
+BROWSER = next(filter(None, map(shutil.which,
+                                ("chromium", "chromium-browser", "google-chrome",
+                                 "google-chrome-stable", "chrome"))), None)
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed "
+                                                        "(looked for chromium, google-chrome)")
+TWEETS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<svg onload=alert(1)>",
+          "abc \u202egpj.exe", "a\x00b \x1b[31mred", "x" * 100_000, "a" + "\u0301" * 500,
+          "Forest fire near La Ronge Sask. Canada, all residents asked to shelter in place"]
 
 
 def html_cell(source, made, **streams):
     """A code cell that showed this object."""
     outputs = [new_output("stream", name=name, text=text) for name, text in streams.items()]
-    return new_code_cell(source, outputs=outputs + [new_output("execute_result", {"text/html": made, "text/plain": "x"})])
+    return new_code_cell(source, outputs=outputs
+                         + [new_output("execute_result", {"text/html": made, "text/plain": "x"})])
 
 
 def study():
@@ -30,17 +35,26 @@ def study():
     figure, axes = plt.subplots(figsize=(8, 4))
     axes.plot([1, 2, 3])
     wide = pd.DataFrame({f"column {n}": [n / 7] for n in range(30)})
-    tweets = pd.DataFrame({"text": TWEETS, "probability": 0.5, "run": "the other page", "href": "other.html"})
-    error = new_code_cell("1 / 0", outputs=[new_output("error", ename="ZeroDivisionError", evalue="division by zero", traceback=["y" * 500])])
+    tweets = pd.DataFrame({"text": TWEETS, "probability": 0.5, "run": "the other page",
+                           "href": "other.html"})
+    error = new_code_cell("1 / 0", outputs=[
+        new_output("error", ename="ZeroDivisionError", evalue="division by zero",
+                   traceback=["y" * 500])])
     given = new_code_cell("cell = 'gru'", metadata={"tags": ["injected-parameters"]})
-    prose = [new_markdown_cell(f"## Part {n}\n\nSome words, `{'code' * 40}`, <https://example.org/{'long' * 40}>.\n\n### Detail") for n in range(4)]
-    return new_notebook(cells=[
-        new_markdown_cell("# A study\n\n> What it is about."), given, *prose,
-        html_cell("show(figure)", show(figure, "A rising line", "It rises.").data, stdout="w" * 500, stderr="warned " * 90),
-        html_cell("table(wide)", table(wide, "A wide table").data),
-        html_cell("table(tweets)", table(tweets, "Tweets", links={"run": "href"}).data),
-        html_cell("plain", wide.to_html()),
-        html_cell("hostile", "<script>alert(2)</script><img src='x' alt='' onerror='alert(3)'><p onclick='alert(4)'>text</p>"), error])
+    prose = [new_markdown_cell(f"## Part {n}\n\nSome words, `{'code' * 40}`, "
+                               f"<https://example.org/{'long' * 40}>.\n\n### Detail")
+             for n in range(4)]
+    return new_notebook(cells=[new_markdown_cell("# A study\n\n> What it is about."), given, *prose,
+                               html_cell("show(figure)",
+                                         show(figure, "A rising line", "It rises.").data,
+                                         stdout="w" * 500, stderr="warned " * 90),
+                               html_cell("table(wide)", table(wide, "A wide table").data),
+                               html_cell("table(tweets)",
+                                         table(tweets, "Tweets", links={"run": "href"}).data),
+                               html_cell("plain", wide.to_html()),
+                               html_cell("hostile", "<script>alert(2)</script><img src='x' alt='' "
+                                                    "onerror='alert(3)'><p "
+                                                    "onclick='alert(4)'>text</p>"), error])
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +62,10 @@ def site(tmp_path_factory):
     """A small report on the disk."""
     folder = tmp_path_factory.mktemp("report")
     nbformat.write(study(), folder / "study.ipynb")
-    nbformat.write(new_notebook(cells=[new_markdown_cell("# The other page\n\nText.")]), folder / "other.ipynb")
-    write_site(folder, {"compare": folder / "study.ipynb", "other": folder / "other.ipynb"}, SAMPLE_BANNER, {"compare": "It divided by zero."})
+    nbformat.write(new_notebook(cells=[new_markdown_cell("# The other page\n\nText.")]),
+                   folder / "other.ipynb")
+    write_site(folder, {"compare": folder / "study.ipynb", "other": folder / "other.ipynb"},
+               SAMPLE_BANNER, {"compare": "It divided by zero."})
     return folder
 
 
@@ -72,7 +88,8 @@ def window(chromium, site, width, scheme):
     opened.on("console", lambda message: seen.append(f"console: {message.text}"))
     opened.on("pageerror", lambda error: seen.append(f"error: {error}"))
     opened.on("dialog", lambda dialog: (seen.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-    opened.on("request", lambda asked: asked.url.startswith(("file:", "data:")) or seen.append(f"request: {asked.url}"))
+    opened.on("request", lambda asked: asked.url.startswith(("file:", "data:"))
+              or seen.append(f"request: {asked.url}"))
     opened.goto((site / "index.html").as_uri())
     yield opened
     context.close()
@@ -100,12 +117,16 @@ def test_nothing_runs_loads_or_sticks_out(page):
     assert width <= inner
     assert page.locator("script").count() == 0
     for name in ("src", "href"):
-        found = page.locator(f"main [{name}]").evaluate_all(f"all => all.map(e => e.getAttribute('{name}'))")
-        assert found and not [a for a in found if not a.startswith(("data:image/png", "#", "other.html"))]
+        found = page.locator(f"main [{name}]").evaluate_all(
+            f"all => all.map(e => e.getAttribute('{name}'))")
+        assert found
+        assert not [a for a in found if not a.startswith(("data:image/png", "#", "other.html"))]
 
 
 def test_what_is_wider_than_the_page_can_be_scrolled(page):
-    boxes = page.locator(".wide").evaluate_all("all => all.map(e => [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX, e.tabIndex])")
+    boxes = page.locator(".wide").evaluate_all("all => all.map(e => [e.scrollWidth > "
+                                               "e.clientWidth, getComputedStyle(e).overflowX, "
+                                               "e.tabIndex])")
     assert len(boxes) == 2 and boxes[0] == [True, "auto", 0]
     caption = page.locator("caption").first.bounding_box()
     assert caption["x"] >= 0
@@ -159,13 +180,16 @@ def test_every_text_stands_out_from_what_is_behind_it(tinted):
 
 def test_dark_is_dark_and_a_figure_keeps_its_white_card(tinted):
     dark = tinted.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
-    ground = tinted.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
+    ground = tinted.evaluate(
+        "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)")
     assert (max(ground) < 60) == dark and (min(ground) > 240) != dark
-    assert tinted.locator("figure.plot img").evaluate("e => getComputedStyle(e).backgroundColor") == "rgb(255, 255, 255)"
+    assert (tinted.locator("figure.plot img").evaluate("e => getComputedStyle(e).backgroundColor")
+            == "rgb(255, 255, 255)")
 
 
 def test_headings_go_down_one_step_at_a_time(page):
-    levels = page.locator("h1, h2, h3, h4, h5, h6").evaluate_all("all => all.map(e => Number(e.tagName[1]))")
+    levels = page.locator("h1, h2, h3, h4, h5, h6").evaluate_all(
+        "all => all.map(e => Number(e.tagName[1]))")
     assert levels[0] == 1 and levels.count(1) == 1 and len(levels) == 9
     assert all(after <= before + 1 for before, after in zip(levels, levels[1:]))
 
@@ -182,8 +206,10 @@ def test_the_lists_of_pages_and_sections_lead_where_they_say(page):
     page.reload()
     reached("Pages", "The other page").click()
     page.wait_for_url("**/other.html")
-    assert page.title() == "The other page" and page.locator("h1").inner_text().startswith("The other page")
-    assert page.locator("nav.pages [aria-current=page]").evaluate("e => e.textContent.trim()") == "The other page"
+    assert page.title() == "The other page"
+    assert page.locator("h1").inner_text().startswith("The other page")
+    assert (page.locator("nav.pages [aria-current=page]").evaluate("e => e.textContent.trim()")
+            == "The other page")
     page.get_by_role("link", name="Disaster tweets").click()
     page.wait_for_url("**/index.html")
 
@@ -197,6 +223,7 @@ def test_the_first_tab_skips_to_the_content(page):
 
 
 def test_the_notes_are_seen_and_the_error_is_reached(page):
-    assert page.get_by_role("note").first.inner_text() == SAMPLE_BANNER and page.locator(".banner").bounding_box()["y"] == 0
+    assert page.get_by_role("note").first.inner_text() == SAMPLE_BANNER
+    assert page.locator(".banner").bounding_box()["y"] == 0
     page.get_by_role("link", name="Go to the error").click()
     assert page.locator("#error").evaluate("e => e.getBoundingClientRect().top < innerHeight")

@@ -19,8 +19,9 @@ GOOD = "".join(f"{i},,,tweet {i},{i % 2}\n" for i in range(20))
 def saved(tmp_path_factory):
     """A small trained run."""
     out = tmp_path_factory.mktemp("saved")
-    answer = run("papermill", "nbs/train.ipynb", str(out/"out.ipynb"), "-p", "output", str(out), "-p", "epochs", "1", "-p", "hidden_size", "4",
-                 "-p", "recipe", "small", "-p", "batch_size", "64", DISASTER_DATA=str(SAMPLE))
+    answer = run("papermill", "nbs/train.ipynb", str(out/"out.ipynb"), "-p", "output", str(out),
+                 "-p", "epochs", "1", "-p", "hidden_size", "4", "-p", "recipe", "small", "-p",
+                 "batch_size", "64", DISASTER_DATA=str(SAMPLE))
     assert answer.returncode == 0, answer.stderr
     return out/"models"/"small-glove"
 
@@ -64,7 +65,9 @@ def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
     extra = ("--output", str(output)) if command == ("report",) else ()
     answer = run("disaster", *command, "--data", folder_with(data, train, test), *extra)
     assert answer.returncode == 2
-    assert said in answer.stderr and "Traceback" not in answer.stderr and len(answer.stderr.strip().splitlines()) == 1
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
     assert not output.exists(), "nothing is written before the data are known to be good"
 
 
@@ -93,21 +96,26 @@ def test_help_does_not_load_tensorflow():
 
 
 def test_score_keeps_rows_columns_and_order(saved, tmp_path):
-    tweets = pd.read_csv(SAMPLE/"test.csv", dtype=str, keep_default_na=False).sample(frac=1, random_state=1)
+    tweets = pd.read_csv(SAMPLE/"test.csv", dtype=str, keep_default_na=False).sample(frac=1,
+                                                                                     random_state=1)
     tweets.to_csv(tmp_path/"in.csv", index=False)
-    answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(saved), "--output", str(tmp_path/"out.csv"))
+    answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(saved), "--output",
+                 str(tmp_path/"out.csv"))
     assert answer.returncode == 0 and f"{len(tweets)} tweets scored" in answer.stderr
     scored = pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False)
     assert scored[tweets.columns].to_numpy().tolist() == tweets.to_numpy().tolist()
-    record = pd.read_csv(saved.parent.parent/"runs"/"small-glove"/"predictions_test.csv").set_index("id").probability
+    record = pd.read_csv(saved.parent.parent/"runs"/"small-glove"
+                         /"predictions_test.csv").set_index("id").probability
     expected, facts = record.loc[scored.id.astype(int)].to_numpy(), saved/"operating.json"
     if facts.is_file(): expected = tempered(expected, json.loads(facts.read_text())["temperature"])
-    assert abs(scored.probability.astype(float) - expected).max() < 1e-5, "the same tweets get the scores of the record"
+    assert (abs(scored.probability.astype(float) - expected).max()
+            < 1e-5), "the same tweets get the scores of the record"
 
 
 def test_score_from_and_to_a_pipe(saved):
     text = 'text,who\n"Fire, near the station",a\nzzz,b\n"two\nlines",c\n'
-    answer = subprocess.run(["disaster", "score", "-", "--run", str(saved)], input=text, capture_output=True, text=True)
+    answer = subprocess.run(["disaster", "score", "-", "--run", str(saved)], input=text,
+                            capture_output=True, text=True)
     assert answer.returncode == 0
     assert pd.read_csv(io.StringIO(answer.stdout)).who.tolist() == ["a", "b", "c"]
 
@@ -124,16 +132,19 @@ def test_score_refuses_bad_files_and_leaves_the_output_alone(content, words, sai
     source, target = tmp_path/"in.csv", tmp_path/"out.csv"
     if content is not None: source.write_bytes(content)
     target.write_text("precious")
-    answer = run("disaster", "score", str(source), "--run", str(saved), "--output", str(target), *words)
+    answer = run("disaster", "score", str(source), "--run", str(saved), "--output", str(target),
+                 *words)
     assert answer.returncode == 2 and said in answer.stderr and "Traceback" not in answer.stderr
-    assert target.read_text() == "precious" and len(list(tmp_path.iterdir())) == (1 if content is None else 2)
+    assert target.read_text() == "precious"
+    assert len(list(tmp_path.iterdir())) == (1 if content is None else 2)
 
 
 def test_score_no_tweets_and_odd_tweets(saved, tmp_path):
     (tmp_path/"none.csv").write_text("text\n")
     answer = run("disaster", "score", str(tmp_path/"none.csv"), "--run", str(saved))
     assert answer.returncode == 0 and answer.stdout == "text,probability,label,priority\n"
-    odd = pd.DataFrame({"text": ["\U0001F525", "zzzzqqq", "fire " * 20_000, "<script>alert(1)</script>", "\u202Eerif", "=1+1"]})
+    odd = pd.DataFrame({"text": ["\U0001F525", "zzzzqqq", "fire " * 20_000,
+                                 "<script>alert(1)</script>", "\u202Eerif", "=1+1"]})
     odd.to_csv(tmp_path/"odd.csv", index=False)
     answer = run("disaster", "score", str(tmp_path/"odd.csv"), "--run", str(saved))
     assert pd.read_csv(io.StringIO(answer.stdout)).probability.between(0, 1).tolist() == [True] * 6
@@ -141,8 +152,11 @@ def test_score_no_tweets_and_odd_tweets(saved, tmp_path):
 
 def test_score_says_when_the_saved_run_is_damaged(saved, tmp_path):
     (tmp_path/"run").mkdir()
-    for name in ("config.json", "code.json", "vocabulary.json", "model.keras"): (tmp_path/"run"/name).write_bytes((saved/name).read_bytes())
+    for name in ("config.json", "code.json", "vocabulary.json", "model.keras"):
+        (tmp_path/"run"/name).write_bytes((saved/name).read_bytes())
     (tmp_path/"run"/"model.keras").write_bytes((saved/"model.keras").read_bytes()[:2000])
     (tmp_path/"in.csv").write_text("text\nfire\n")
     answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(tmp_path/"run"))
-    assert answer.returncode == 2 and "no usable saved run" in answer.stderr and "Traceback" not in answer.stderr
+    assert answer.returncode == 2
+    assert "no usable saved run" in answer.stderr
+    assert "Traceback" not in answer.stderr

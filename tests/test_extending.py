@@ -35,72 +35,94 @@ def project(tmp_path_factory):
     """A copy of the project with recipes and notebooks of its own."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     (folder/"nbs"/"recipes.yaml").write_text(RECIPES, encoding="utf-8")
-    (folder/"nbs"/"my_report.ipynb").write_bytes(notebook("print(f'written by {who} into {bool(output)}')",
-                                                          parameters='who: str = "nobody" # who asks\noutput: str = "" # folder of the report'))
+    (folder/"nbs"/"my_report.ipynb").write_bytes(notebook("print(f'written by {who} into "
+                                                          "{bool(output)}')",
+                                                          parameters='who: str = "nobody" # who '
+                                                                     'asks\noutput: str = "" # '
+                                                                     'folder of the report'))
     (folder/"nbs"/"broken.ipynb").write_bytes(notebook("1/0"))
     return folder
 
 
 def disaster(project, *words):
     """Run `disaster` in the copy, on its sample."""
-    return run("disaster", *words, folder=project, PYTHONPATH=str(project), DISASTER_DATA=str(project/"data"/"sample"))
+    return run("disaster", *words, folder=project, PYTHONPATH=str(project),
+               DISASTER_DATA=str(project/"data"/"sample"))
 
 
 def told(answer):
     """Return the pages that a report has made, as it says."""
-    return [line.partition(":")[0] for line in answer.stdout.splitlines() if re.match(r"\S+: (done|failed)", line)]
+    return [line.partition(":")[0] for line in answer.stdout.splitlines()
+            if re.match(r"\S+: (done|failed)", line)]
 
 
 def planned(project, name, *only):
     """Return the pages of the jobs of a set, as the copy plans them."""
-    code = f"from disaster_nbdev.launcher import training_set; print(*[job.page for job in training_set({name!r}, {list(only)!r})])"
+    code = (f"from disaster_nbdev.launcher import training_set; print(*[job.page for job in "
+            f"training_set({name!r}, {list(only)!r})])")
     answer = run("python", "-c", code, folder=project, PYTHONPATH=str(project))
-    return answer.stdout.split() if answer.returncode == 0 else answer.stderr.strip().splitlines()[-1]
+    return (answer.stdout.split() if answer.returncode == 0
+            else answer.stderr.strip().splitlines()[-1])
 
 
 def test_a_recipe_in_no_set_runs_by_its_name(project):
-    assert planned(project, "offline", "tiny") == ["tiny-glove"], "on the vectors of train.ipynb's default"
+    assert (planned(project, "offline", "tiny")
+            == ["tiny-glove"]), "on the vectors of train.ipynb's default"
     assert planned(project, "mine", "words") == ["words-corpus"], "on its own vectors"
     assert planned(project, "offline", "words") == ["words-glove"], "in a set, on those of the set"
-    assert planned(project, "offline", "tuned") == ["tiny-glove", "tuned-glove"], "with the run that it starts from"
-    assert planned(project, "offline") == ["words-glove"] and planned(project, "mine") == ["my_report", "broken"]
+    assert (planned(project, "offline", "tuned")
+            == ["tiny-glove", "tuned-glove"]), "with the run that it starts from"
+    assert planned(project, "offline") == ["words-glove"]
+    assert planned(project, "mine") == ["my_report", "broken"]
 
 
 def test_an_unknown_name_is_answered_with_the_names(project):
     answer = disaster(project, "report", "--only", "tuny")
     assert answer.returncode == 2 and "Traceback" not in answer.stderr
-    assert "Unknown recipe or run 'tuny': choose one of tiny, tuned, words, words-glove. Did you mean 'tiny'?" in answer.stderr
+    assert ("Unknown recipe or run 'tuny': choose one of tiny, tuned, words, words-glove. Did you "
+            "mean 'tiny'?" in answer.stderr)
 
 
 def test_a_page_of_ones_own_and_a_recipe_alone_join_the_report(project, tmp_path):
     answer = disaster(project, "report", "--set", "mine", "--output", str(tmp_path))
-    assert answer.returncode == 1 and "Failed: broken. ZeroDivisionError: division by zero" in answer.stderr and "Traceback" not in answer.stderr
+    assert answer.returncode == 1
+    assert "Failed: broken. ZeroDivisionError: division by zero" in answer.stderr
+    assert "Traceback" not in answer.stderr
     assert "written by me into True" in (tmp_path/"my_report.html").read_text(encoding="utf-8")
     index = (tmp_path/"index.html").read_text(encoding="utf-8")
-    assert 'href="my_report.html"' in index and "A page of mine" in index and 'href="broken.html"' in index
-    assert {"my_report", "explore"} <= json.loads((tmp_path/"pages.json").read_text()).keys(), "a failed page is not noted"
+    assert 'href="my_report.html"' in index
+    assert "A page of mine" in index
+    assert 'href="broken.html"' in index
+    assert ({"my_report", "explore"} <= json.loads(
+        (tmp_path/"pages.json").read_text()).keys()), "a failed page is not noted"
 
     answer = disaster(project, "report", "--only", "tuned", "--output", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
     assert told(answer) == ["tiny-glove", "tuned-glove", "compare"]
-    assert {path.parent.name for path in tmp_path.glob("runs/t*/run.json")} == {"tiny-glove", "tuned-glove"}
+    assert ({path.parent.name for path in tmp_path.glob("runs/t*/run.json")}
+            == {"tiny-glove", "tuned-glove"})
     assert "tuned-glove" in (tmp_path/"index.html").read_text(encoding="utf-8")
 
-    assert told(disaster(project, "report", "--set", "mine", "--output", str(tmp_path))) == ["broken", "compare"], "what is up to date is not made again"
+    assert (told(disaster(project, "report", "--set", "mine", "--output", str(tmp_path)))
+            == ["broken", "compare"]), "what is up to date is not made again"
     mine = project/"nbs"/"my_report.ipynb"
     before = mine.read_bytes()
     mine.write_bytes(before.replace(b"written by", b"signed by"))
-    answer = disaster(project, "report", "--set", "mine", "--only", "my_report", "--output", str(tmp_path))
+    answer = disaster(project, "report", "--set", "mine", "--only", "my_report", "--output",
+                      str(tmp_path))
     mine.write_bytes(before)
     assert answer.returncode == 0 and told(answer) == ["my_report", "compare"]
     assert "signed by me" in (tmp_path/"my_report.html").read_text(encoding="utf-8")
 
 
 def test_only_a_notebook_with_the_parameter_is_given_the_folder(project, tmp_path):
-    code = ("from disaster_nbdev.launcher import entry_job, read_matrix, plan; from disaster_nbdev.data import load; from pathlib import Path; "
-            f"jobs = [entry_job(read_matrix(), {{'template': name}}) for name in ('my_report', 'broken')]; "
-            f"print(*[sorted(job.parameters) for job in plan(load(), Path({str(tmp_path)!r}), jobs)][:2])")
-    answer = run("python", "-c", code, folder=project, PYTHONPATH=str(project), DISASTER_DATA=str(project/"data"/"sample"))
+    code = ("from disaster_nbdev.launcher import entry_job, read_matrix, plan; from "
+            "disaster_nbdev.data import load; from pathlib import Path; "
+            f"jobs = [entry_job(read_matrix(), {{'template': name}}) for name in ('my_report', "
+            f"'broken')]; " f"print(*[sorted(job.parameters) for job in plan(load(), "
+                            f"Path({str(tmp_path)!r}), jobs)][:2])")
+    answer = run("python", "-c", code, folder=project, PYTHONPATH=str(project),
+                 DISASTER_DATA=str(project/"data"/"sample"))
     assert answer.stdout.strip() == "['output'] []", answer.stderr
 
 
@@ -123,7 +145,8 @@ def test_a_mistake_in_a_set_is_one_sentence_before_anything_runs(entry, said, pr
     recipes.write_text(RECIPES.replace("{template: my_report, who: me}", entry), encoding="utf-8")
     try: answer = disaster(project, "report", "--set", "mine", "--output", str(tmp_path/"report"))
     finally: recipes.write_text(RECIPES, encoding="utf-8")
-    assert answer.returncode == 2 and said in answer.stderr and answer.stderr.count("\n") <= 1, answer.stderr
+    assert (answer.returncode == 2 and said in answer.stderr
+            and answer.stderr.count("\n") <= 1), answer.stderr
     assert not (tmp_path/"report").exists()
 
 
@@ -138,7 +161,9 @@ def test_a_file_that_is_no_notebook_is_refused(project):
     path = project/"nbs"/"my_report.ipynb"
     before = path.read_bytes()
     try:
-        for content, said in [(b"<<<<<<< HEAD", "is not a notebook of format 4"), (b'{"nbformat": 3, "worksheets": []}', "is not a notebook of format 4")]:
+        for content, said in [(b"<<<<<<< HEAD", "is not a notebook of format 4"),
+                              (b'{"nbformat": 3, "worksheets": []}',
+                               "is not a notebook of format 4")]:
             path.write_bytes(content)
             assert said in planned(project, "mine")
     finally: path.write_bytes(before)
@@ -148,7 +173,9 @@ def test_what_is_added_passes_the_checks(project):
     """A recipe in the largest set needs no report that takes an hour, and a page of one's own is judged like the others."""
     recipes = project/"nbs"/"recipes.yaml"
     shipped = (ROOT/"nbs"/"recipes.yaml").read_text(encoding="utf-8")
-    added = shipped.replace("  extended:  ", "  extended:\n    - {recipe: new, embedding: corpus}\n    - {template: my_report}\n  # ").replace("recipes:\n", "recipes:\n  new: {cell: rnn}\n", 1)
+    added = shipped.replace("  extended:  ", "  extended:\n    - {recipe: new, embedding: "
+                                             "corpus}\n    - {template: my_report}\n  # ").replace(
+                                                 "recipes:\n", "recipes:\n  new: {cell: rnn}\n", 1)
     assert added.count("new") == shipped.count("new") + 2
     recipes.write_text(added, encoding="utf-8")
     (project/"reports").mkdir()
@@ -156,7 +183,8 @@ def test_what_is_added_passes_the_checks(project):
     shutil.copy(ROOT/"constraints.txt", project)
     try:
         assert planned(project, "extended")[:2] == ["new-corpus", "my_report"]
-        words = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_hygiene.py", "-k", "whole or fit_for_git or recipes", "--rootdir", str(project))
+        words = ("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_hygiene.py",
+                 "-k", "whole or fit_for_git or recipes", "--rootdir", str(project))
         answer = run(*words, folder=project, PYTHONPATH=str(project), DISASTER_STRICT="")
         assert answer.returncode == 0 and "my_report" not in answer.stdout, answer.stdout[-2000:]
         answer = run("python", "tests/check_notebooks.py", folder=project, PYTHONPATH=str(project))

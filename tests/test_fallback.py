@@ -34,7 +34,8 @@ class Leaky(keras.layers.Layer):
     def get_config(self): return {**super().get_config(), "units": self.units}
 
 
-def leaky(units, dropout=0, recurrent_dropout=0, **options): return keras.layers.RNN(Leaky(units), **options)
+def leaky(units, dropout=0, recurrent_dropout=0, **options):
+    return keras.layers.RNN(Leaky(units), **options)
 
 
 KINDS = {"subclass": MinimalRNN, "factory": leaky}
@@ -45,7 +46,8 @@ def run(request, sample, tmp_path_factory):
     """A run with a cell added in one line, trained for an epoch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(model.CELLS, "mine", KINDS[request.param])
-        config = RunConfig(cell="mine", pooling="mean", embedding="corpus", hidden_size=3, epochs=1, patience=0, learning_rate=0.01)
+        config = RunConfig(cell="mine", pooling="mean", embedding="corpus", hidden_size=3, epochs=1,
+                           patience=0, learning_rate=0.01)
         prepared = prepare(config, sample)
         fit(trained := network(config, prepared), prepared, config)
         yield save_model(tmp_path_factory.mktemp("run")/"mine", trained, prepared.reader)
@@ -60,12 +62,17 @@ def test_a_new_cell_is_scored_as_keras_predicts(run, sample):
     assert np.ptp(wanted) > 1e-3
 
 
-def test_a_new_cell_is_scored_in_this_process_whatever_the_workers(run, sample, tmp_path, monkeypatch):
+def test_a_new_cell_is_scored_in_this_process_whatever_the_workers(run, sample, tmp_path,
+                                                                   monkeypatch):
     source, told = put(pd.concat([sample.test] * 60), tmp_path/"in.csv"), []
-    monkeypatch.setattr(scoring, "processes", lambda *_: pytest.fail("a worker does not know the cell"))
-    score_file(str(source), str(tmp_path/"out.csv"), run, workers=2, tell=lambda text, passing=False: told.append(text))
+    monkeypatch.setattr(scoring, "processes", lambda *_: pytest.fail("a worker does not know the "
+                                                                     "cell"))
+    score_file(str(source), str(tmp_path/"out.csv"), run, workers=2, tell=lambda text,
+               passing=False: told.append(text))
     assert len(got(tmp_path/"out.csv")) == 60 * len(sample.test) > 16_384
-    assert [text for text in told if "slower" in text] == ["Keras scores this run, which is slower: numpy does not know all of its network (cell mine)."]
+    assert ([text for text in told if "slower" in text] == ["Keras scores this run, which is "
+                                                            "slower: numpy does not know all of "
+                                                            "its network (cell mine)."])
 
 
 @pytest.mark.parametrize("step", [-1e-8, 0.0, 1e-8])
@@ -87,33 +94,39 @@ def test_a_cell_that_is_gone_is_one_sentence(run, tmp_path, monkeypatch):
     scoring.opened_run.cache_clear()
     source = put(tweets(3), tmp_path/"in.csv")
     sentence = said(lambda: score_file(str(source), str(tmp_path/"out.csv"), tmp_path/"run"))
-    assert "there is no cell 'mine'; this program has lstm, gru, rnn, none" in sentence and "train it" not in sentence
+    assert "there is no cell 'mine'; this program has lstm, gru, rnn, none" in sentence
+    assert "train it" not in sentence
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "run"]
 
 
 def test_another_activation_of_a_known_cell_is_left_to_keras(sample, tmp_path, monkeypatch):
-    monkeypatch.setitem(model.CELLS, "rnn", lambda units, **options: keras.layers.SimpleRNN(units, activation="relu", **options))
+    monkeypatch.setitem(model.CELLS, "rnn", lambda units,
+                        **options: keras.layers.SimpleRNN(units, activation="relu", **options))
     config = RunConfig(cell="rnn", embedding="corpus", hidden_size=3)
     prepared = prepare(config, sample)
     made = save_model(tmp_path/"run", built := network(config, prepared), prepared.reader)
     assert not reads_words(packed(made))
-    np.testing.assert_allclose(score(sample.test, made).probability, model.predict(built, prepared.inputs["test"]), atol=1e-6)
+    np.testing.assert_allclose(score(sample.test, made).probability,
+                               model.predict(built, prepared.inputs["test"]), atol=1e-6)
 
 
 @pytest.mark.parametrize("finetune, bound", [(False, fallback.ROUNDED), (True, 1e-6)])
 def test_company_does_not_change_the_label_of_an_encoder(finetune, bound, sample, tmp_path):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
-    config = RunConfig(embedding="minilm", cleaning="aware", pooling="mean", cell="none", finetune=finetune)
+    config = RunConfig(embedding="minilm", cleaning="aware", pooling="mean", cell="none",
+                       finetune=finetune)
     few = dataclasses.replace(sample, train=sample.train.head(80), test=sample.test.head(40))
     prepared = prepare(config, few)
     made = save_model(tmp_path/"run", network(config, prepared), prepared.reader)
     texts = few.test.text.tolist()
     given = score_texts(str(made), texts, [None] * 40)
-    np.testing.assert_allclose(given, model.predict(load_model(made)[0], prepared.inputs["test"]), atol=bound)
+    np.testing.assert_allclose(given, model.predict(load_model(made)[0], prepared.inputs["test"]),
+                               atol=bound)
     for row, step in [(3, 0.0), (20, 1e-8)]:
         edge = float(given[row]) + step
         whole = score_texts(str(made), texts, [None] * 40, [edge])
-        parts = np.concatenate([score_texts(str(made), texts[part], [None] * 20, [edge]) for part in (slice(20), slice(20, 40))])
+        parts = np.concatenate([score_texts(str(made), texts[part], [None] * 20, [edge])
+                                for part in (slice(20), slice(20, 40))])
         alone = score_texts(str(made), texts[row:row + 1], [None], [edge])
         np.testing.assert_allclose(parts, whole, rtol=0, atol=bound)
         assert ((whole > edge) == (parts > edge)).all() and (alone > edge) == (whole[row] > edge)

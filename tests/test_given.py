@@ -39,7 +39,10 @@ def test_a_name_is_kept(recipe, words, page):
 def test_without_a_name_a_changed_recipe_is_named_after_its_settings():
     for words in (("epochs", "1"), ("epochs", "1", "recipe", "")):
         made = job("lstm", *words)
-        assert made.page.startswith("lstm-") and made.page.endswith("-glove") and made.page != "lstm-glove" and made.parameters["recipe"] == ""
+        assert made.page.startswith("lstm-")
+        assert made.page.endswith("-glove")
+        assert made.page != "lstm-glove"
+        assert made.parameters["recipe"] == ""
         assert made.parameters["cell"] == "lstm" and made.parameters["epochs"] == 1
 
 
@@ -58,19 +61,25 @@ def test_what_cannot_be_kept_is_refused(recipe, words, said):
 
 
 def test_typed_words_become_what_they_stand_for():
-    made = job(None, "recipe", "9", "embedding", "corpus", "epochs", "3", "dropout", "0", "learning_rate", "1e-3", "buckets", "FALSE", "batch_size", "1_0")
-    assert made.parameters == {"recipe": "9", "embedding": "corpus", "epochs": 3, "dropout": 0.0, "learning_rate": 1e-3, "buckets": False, "batch_size": 10}
-    assert [type(made.parameters[name]) for name in ("epochs", "dropout", "buckets")] == [int, float, bool]
+    made = job(None, "recipe", "9", "embedding", "corpus", "epochs", "3", "dropout", "0",
+               "learning_rate", "1e-3", "buckets", "FALSE", "batch_size", "1_0")
+    assert (made.parameters == {"recipe": "9", "embedding": "corpus", "epochs": 3, "dropout": 0.0,
+                                "learning_rate": 1e-3, "buckets": False, "batch_size": 10})
+    assert ([type(made.parameters[name]) for name in ("epochs", "dropout", "buckets")]
+            == [int, float, bool])
 
 
 @pytest.mark.parametrize("value", [7, 1.5, True, None, ["a"]], ids=repr)
 def test_what_papermill_has_turned_into_something_else_is_refused_with_the_way_out(value):
-    with pytest.raises(UserError, match="recipe must be text, not .*; put it in quotes, or give it to papermill with -r"): from_parameters({"recipe": value})
+    with pytest.raises(UserError, match="recipe must be text, not .*; put it in quotes, or give it "
+                                        "to papermill with -r"):
+        from_parameters({"recipe": value})
 
 
 def test_a_parameter_given_twice_is_refused():
     answer = run("disaster", "run", "gru", "-p", "epochs", "1", "-p", "epochs", "2")
-    assert answer.returncode == 2 and "The parameter epochs is given twice: 1 and 2." in answer.stderr
+    assert answer.returncode == 2
+    assert "The parameter epochs is given twice: 1 and 2." in answer.stderr
 
 
 # Papermill
@@ -79,27 +88,42 @@ def test_every_option_of_papermill_works(tmp_path):
     for name in ("train.csv", "test.csv"):
         (tmp_path/"tweets").mkdir(exist_ok=True)
         shutil.copyfile(SAMPLE/name, tmp_path/"tweets"/name)
-    (tmp_path/"settings.yaml").write_text("dropout: 0\nhidden_size: 2\nlearning_rate: 1e-3\n", encoding="utf-8")
+    (tmp_path/"settings.yaml").write_text("dropout: 0\nhidden_size: 2\nlearning_rate: 1e-3\n",
+                                          encoding="utf-8")
     packed = base64.b64encode(b"batch_size: 256\n").decode()
-    answer = run("papermill", "nbs/train.ipynb", str(tmp_path/"out.ipynb"), "-r", "recipe", "007", "-r", "epochs", "1", "-f", str(tmp_path/"settings.yaml"), "-y", "{patience: 0, buckets: true}",
-                 "-b", packed, "-p", "data", "tweets", "-p", "output", "report", "-p", "finetune", "False", "--cwd", str(tmp_path), "--inject-paths", "--report-mode", "-k", "python3",
-                 "--log-output", "--no-progress-bar", "--autosave-cell-every", "0", "--start-timeout", "300", "--execution-timeout", "600")
+    answer = run("papermill", "nbs/train.ipynb", str(tmp_path/"out.ipynb"), "-r", "recipe", "007",
+                 "-r", "epochs", "1", "-f", str(tmp_path/"settings.yaml"), "-y",
+                 "{patience: 0, buckets: true}", "-b", packed, "-p", "data", "tweets", "-p",
+                 "output", "report", "-p", "finetune", "False", "--cwd", str(tmp_path),
+                 "--inject-paths", "--report-mode", "-k", "python3", "--log-output",
+                 "--no-progress-bar", "--autosave-cell-every", "0", "--start-timeout", "300",
+                 "--execution-timeout", "600")
     assert answer.returncode == 0, answer.stderr
-    config = json.loads((tmp_path/"report"/"runs"/"007-glove"/"run.json").read_text(encoding="utf-8"))["config"]
-    assert [config[name] for name in ("recipe", "epochs", "dropout", "hidden_size", "learning_rate", "patience", "batch_size", "finetune")] == ["007", 1, 0.0, 2, 1e-3, 0, 256, False]
+    config = json.loads((tmp_path/"report"/"runs"/"007-glove"
+                         /"run.json").read_text(encoding="utf-8"))["config"]
+    assert ([config[name] for name in ("recipe", "epochs", "dropout", "hidden_size",
+                                       "learning_rate", "patience", "batch_size", "finetune")]
+            == ["007", 1, 0.0, 2, 1e-3, 0, 256, False])
 
 
 def test_papermill_may_not_give_other_settings_the_name_of_a_recipe(tmp_path):
-    answer = run("papermill", "nbs/train.ipynb", str(tmp_path/"out.ipynb"), "-p", "recipe", "lstm", "-p", "output", str(tmp_path/"report"), "--inject-output-path", DISASTER_DATA=str(SAMPLE))
-    assert answer.returncode != 0 and "The name lstm belongs to a recipe in which cell is 'lstm', not 'gru'" in answer.stderr
+    answer = run("papermill", "nbs/train.ipynb", str(tmp_path/"out.ipynb"), "-p", "recipe", "lstm",
+                 "-p", "output", str(tmp_path/"report"), "--inject-output-path",
+                 DISASTER_DATA=str(SAMPLE))
+    assert answer.returncode != 0
+    assert "The name lstm belongs to a recipe in which cell is 'lstm', not 'gru'" in answer.stderr
     assert not (tmp_path/"report").exists()
 
 
 def test_what_papermill_adds_is_no_parameter_of_the_command():
-    with pytest.raises(UserError, match="Unknown parameter 'PAPERMILL_INPUT_PATH'"): from_parameters({"PAPERMILL_INPUT_PATH": "x"})
-    config = from_parameters({"In": ["# Parameters\nPAPERMILL_INPUT_PATH = 'x'\nPAPERMILL_OUTPUT_PATH = 'y'\nepochs = 2\n"], "epochs": 2, "PAPERMILL_INPUT_PATH": "x"})
+    with pytest.raises(UserError, match="Unknown parameter 'PAPERMILL_INPUT_PATH'"):
+        from_parameters({"PAPERMILL_INPUT_PATH": "x"})
+    config = from_parameters({"In": ["# Parameters\nPAPERMILL_INPUT_PATH = "
+                                     "'x'\nPAPERMILL_OUTPUT_PATH = 'y'\nepochs = 2\n"], "epochs": 2,
+                              "PAPERMILL_INPUT_PATH": "x"})
     assert config == RunConfig(epochs=2)
-    with pytest.raises(UserError, match="Unknown parameter 'PAPERMILL_PATH'"): from_parameters({"In": ["# Parameters\nPAPERMILL_PATH = 'x'\n"], "PAPERMILL_PATH": "x"})
+    with pytest.raises(UserError, match="Unknown parameter 'PAPERMILL_PATH'"):
+        from_parameters({"In": ["# Parameters\nPAPERMILL_PATH = 'x'\n"], "PAPERMILL_PATH": "x"})
 
 
 # Addresses
@@ -107,13 +131,16 @@ def test_what_papermill_adds_is_no_parameter_of_the_command():
 @pytest.mark.parametrize("address", ["https://example.org/train.csv", "s3://bucket/data", "tcp://host:8786", "file:///tmp/x"])
 def test_an_address_is_no_folder_and_no_vector_file(address):
     for call in (resolve, find, check):
-        with pytest.raises(UserError, match="is an address, and a file or folder of this machine is needed: fetch it first"): call(address)
+        with pytest.raises(UserError, match="is an address, and a file or folder of this machine "
+                                            "is needed: fetch it first"):
+            call(address)
     answer = run("disaster", "data", "show", "--data", address)
     assert answer.returncode == 2 and "is an address" in answer.stderr
 
 
 def test_the_address_of_an_encoder_is_a_name():
-    assert check("hf://vinai/bertweet-base") and run_name(RunConfig(embedding="hf://a/b")).endswith("-hf___a_b")
+    assert check("hf://vinai/bertweet-base")
+    assert run_name(RunConfig(embedding="hf://a/b")).endswith("-hf___a_b")
 
 
 def test_a_search_takes_a_file_or_a_database(tmp_path, monkeypatch):
@@ -123,15 +150,23 @@ def test_a_search_takes_a_file_or_a_database(tmp_path, monkeypatch):
     facts = {"configuration": vars(RunConfig()), "data": {}, "number of folds": 2, "code": "x"}
     study = study_in("sqlite:///search.db", facts)
     study.tell(study.ask(), 0.5)
-    assert len(study_in("sqlite:///search.db", facts).trials) >= 1 and [path.name for path in tmp_path.iterdir()] == ["search.db"]
-    assert sqlite3.connect(tmp_path/"search.db").execute("SELECT count(*) FROM studies").fetchone() == (1,)
-    with pytest.raises(UserError, match="was begun with another number of folds"): study_in("sqlite:///search.db", {**facts, "number of folds": 3})
+    assert len(study_in("sqlite:///search.db", facts).trials) >= 1
+    assert [path.name for path in tmp_path.iterdir()] == ["search.db"]
+    assert (sqlite3.connect(tmp_path/"search.db").execute("SELECT count(*) FROM studies").fetchone()
+            == (1,))
+    with pytest.raises(UserError, match="was begun with another number of folds"):
+        study_in("sqlite:///search.db", {**facts, "number of folds": 3})
     study_in("plain.journal", facts)
     assert (tmp_path/"plain.journal").is_file()
     (tmp_path/"notes.txt").write_text("no database", encoding="utf-8")
-    for place, said in [("hf://a/b", "is a file, or a database such as sqlite:///search.db"), ("tcp://host:1", "not tcp://host:1"), ("redis://host", "is a file, or a database"),
-                        ("sqlite:search.db", "sqlite:search.db cannot be used"), ("sqlite:////no/such/folder/x.db", "cannot be used for a search"), ("sqlite:///notes.txt", "cannot be used for a search"),
-                        ("mysql+nosuchdriver://u:secret@h/d", "cannot be used for a search"), ("postgresql://u:secret@host/d", "pip install")]:
+    for place, said in [("hf://a/b", "is a file, or a database such as sqlite:///search.db"),
+                        ("tcp://host:1", "not tcp://host:1"),
+                        ("redis://host", "is a file, or a database"),
+                        ("sqlite:search.db", "sqlite:search.db cannot be used"),
+                        ("sqlite:////no/such/folder/x.db", "cannot be used for a search"),
+                        ("sqlite:///notes.txt", "cannot be used for a search"),
+                        ("mysql+nosuchdriver://u:secret@h/d", "cannot be used for a search"),
+                        ("postgresql://u:secret@host/d", "pip install")]:
         with pytest.raises(UserError) as caught: study_in(place, facts)
         assert said in str(caught.value) and "secret" not in str(caught.value), caught.value
 
@@ -142,13 +177,17 @@ def test_a_search_takes_a_file_or_a_database(tmp_path, monkeypatch):
                                        ("gru,0.8,20260101", "not '20260101'"), ("gru,80%,2026-01-01", "a fraction of 1, such as 0.79619, not '80%'"), ('gru,"0,8",2026-01-01', "not '0,8'"), ("gru,80,2026-01-01", "not '80'"),
                                        ("gru,nan,2026-01-01", "not 'nan'"), ("gru,,2026-01-01", "not ''"), ("gru,-0.1,2026-01-01", "not '-0.1'"), (",0.8,2026-01-01", "the name of the run is missing")])
 def test_a_row_of_the_leaderboard_that_cannot_be_meant_is_refused(tmp_path, row, said):
-    (tmp_path/"leaderboard.csv").write_text(f"run,score,date\nlstm,0.5,2026-01-02 10:30\n{row}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="leaderboard.csv, row 3: ") as caught: read_leaderboard(tmp_path)
+    (tmp_path/"leaderboard.csv").write_text(f"run,score,date\nlstm,0.5,2026-01-02 10:30\n{row}\n",
+                                            encoding="utf-8")
+    with pytest.raises(UserError, match="leaderboard.csv, row 3: ") as caught:
+        read_leaderboard(tmp_path)
     assert said in str(caught.value)
 
 
 def test_the_latest_score_of_a_run_counts_and_a_run_without_a_record_is_told_of(tmp_path, capsys):
-    (tmp_path/"leaderboard.csv").write_text("run,score,date\n a ,0.5,2026-01-02 10:30\na,0.4,2026-01-02\nb,0.3,2026-01-01T00:00:01\n", encoding="utf-8")
+    (tmp_path/"leaderboard.csv").write_text("run,score,date\n a ,0.5,2026-01-02 "
+                                            "10:30\na,0.4,2026-01-02\nb,0.3,2026-01-01T00:00:01\n",
+                                            encoding="utf-8")
     assert read_leaderboard(tmp_path) == {"a": 0.5, "b": 0.3}
     with pytest.raises(UserError): run_table([], {"a": 0.5})
     log = tmp_path/"x.log"

@@ -10,7 +10,8 @@ from conftest import ROOT
 from disaster_nbdev.notebooks import MACHINE_PATH, faults, project_notebooks
 
 NOTEBOOKS = project_notebooks(ROOT/"nbs")
-MODULES = {path.stem.split("_", 1)[1]: int(path.stem[:2]) for path in NOTEBOOKS if path.stem[:2].isdigit()}
+MODULES = {path.stem.split("_", 1)[1]: int(path.stem[:2]) for path in NOTEBOOKS
+           if path.stem[:2].isdigit()}
 PUBLISHED = ROOT/"reports"/"kaggle"
 
 
@@ -21,7 +22,8 @@ def source(cell: dict) -> str:
 
 def code_cells(path: Path) -> list[dict]:
     """The code cells of a notebook."""
-    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+            if cell["cell_type"] == "code"]
 
 
 def imported_modules(path: Path) -> set[str]:
@@ -29,8 +31,10 @@ def imported_modules(path: Path) -> set[str]:
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.level or node.module == "disaster_nbdev"):
-            names |= {node.module} if node.module and node.module != "disaster_nbdev" else {alias.name for alias in node.names}
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("disaster_nbdev."): names.add(node.module.split(".")[1])
+            names |= ({node.module} if node.module and node.module != "disaster_nbdev"
+                      else {alias.name for alias in node.names})
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("disaster_nbdev."):
+            names.add(node.module.split(".")[1])
     return names & MODULES.keys()
 
 
@@ -48,7 +52,8 @@ def test_a_notebook_is_fit_for_git(path):
 def test_training_parameters_are_the_fields_of_the_configuration():
     from dataclasses import fields
     from disaster_nbdev.training import PATHS, RunConfig
-    cell = next(cell for cell in code_cells(ROOT/"nbs"/"train.ipynb") if cell["metadata"].get("tags") == ["parameters"])
+    cell = next(cell for cell in code_cells(ROOT/"nbs"/"train.ipynb")
+                if cell["metadata"].get("tags") == ["parameters"])
     shown = {}
     exec(source(cell), {}, shown)
     defaults = {field.name: field.default for field in fields(RunConfig)} | dict.fromkeys(PATHS, "")
@@ -60,9 +65,12 @@ def test_every_requirement_is_pinned_in_constraints():
     from configparser import ConfigParser
     parser = ConfigParser(delimiters=["="])
     parser.read(ROOT/"settings.ini", encoding="utf-8")
-    wanted = (parser["DEFAULT"]["requirements"] + " " + parser["DEFAULT"]["dev_requirements"]).split()
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT/"constraints.txt").read_text().splitlines() if "==" in line}
-    for requirement in wanted: assert re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-") in pinned, requirement
+    wanted = (parser["DEFAULT"]["requirements"] + " "
+              + parser["DEFAULT"]["dev_requirements"]).split()
+    pinned = {line.split("==")[0].lower().replace("_", "-")
+              for line in (ROOT/"constraints.txt").read_text().splitlines() if "==" in line}
+    for requirement in wanted:
+        assert re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-") in pinned, requirement
 
 
 def test_the_package_says_what_its_readme_says_of_recipes_and_decades():
@@ -90,8 +98,11 @@ def test_the_published_report_is_whole():
         page = {"baseline": "baseline", "blend": "blend"}.get(record.run["template"], record.name)
         assert (PUBLISHED/f"{page}.html").is_file(), record.name
     for page in page_keys(PUBLISHED): assert (PUBLISHED/f"{page}.html").is_file(), page
-    for path in PUBLISHED.glob("*-splits.html"): assert (PUBLISHED/"splits"/path.stem.removesuffix("-splits")/"splits.json").is_file(), path.name
-    for path in PUBLISHED.glob("*-folds.html"): assert (PUBLISHED/"runs"/path.stem/"run.json").is_file(), path.name
+    for path in PUBLISHED.glob("*-splits.html"):
+        assert (PUBLISHED/"splits"/path.stem.removesuffix("-splits")
+                /"splits.json").is_file(), path.name
+    for path in PUBLISHED.glob("*-folds.html"):
+        assert (PUBLISHED/"runs"/path.stem/"run.json").is_file(), path.name
     assert (PUBLISHED/"ablation"/"ablation.json").is_file() == (PUBLISHED/"ablation.html").is_file()
 
 
@@ -100,15 +111,19 @@ def test_the_published_records_say_what_they_are():
     for record in records():
         facts = record.run
         assert record.name in index and facts["name"] == record.name
-        assert record.name.removesuffix("-folds") == f"{facts['config']['recipe']}-{facts['config']['embedding']}"
-        assert facts["data"]["name"] == "kaggle" and 0.5 < facts["metrics"]["validation"]["accuracy"] < 1
-        assert facts["kind"] in ("crossfit", "blend") or facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0
+        assert (record.name.removesuffix("-folds")
+                == f"{facts['config']['recipe']}-{facts['config']['embedding']}")
+        assert facts["data"]["name"] == "kaggle"
+        assert 0.5 < facts["metrics"]["validation"]["accuracy"] < 1
+        assert (facts["kind"] in ("crossfit", "blend")
+                or facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0)
 
 
 def test_published_submissions_have_every_test_tweet(kaggle):
     for record in records():
         lines = (record.folder/"submission.csv").read_text().splitlines()
-        assert lines[0] == "id,target" and [int(line.split(",")[0]) for line in lines[1:]] == kaggle.test.id.tolist()
+        assert lines[0] == "id,target"
+        assert [int(line.split(",")[0]) for line in lines[1:]] == kaggle.test.id.tolist()
         assert {line.split(",")[1] for line in lines[1:]} == {"0", "1"}
 
 
@@ -116,13 +131,15 @@ def test_published_figures_are_those_of_the_published_predictions():
     from disaster_nbdev.evaluation import metrics
     for record in records():
         table = record.predictions("validation")
-        assert record.run["metrics"]["validation"]["accuracy"] == metrics(table.target, table.probability)["accuracy"]
+        assert (record.run["metrics"]["validation"]["accuracy"]
+                == metrics(table.target, table.probability)["accuracy"])
 
 
 @pytest.mark.skipif(not (PUBLISHED/"runs").is_dir(), reason="there is no report on Kaggle's tweets here")
 def test_every_document_shows_what_the_records_hold():
     from disaster_nbdev.documents import documents
-    for path, text in documents(PUBLISHED, ROOT).items(): assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `disaster readme`"
+    for path, text in documents(PUBLISHED, ROOT).items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: run `disaster readme`"
     assert (PUBLISHED/"accuracy.png").is_file()
 
 
@@ -135,4 +152,5 @@ def test_a_published_page_names_no_machine_and_loads_nothing(path):
 
 
 def test_the_published_report_is_small_enough_to_be_cloned():
-    assert sum(path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file() and "notebooks" not in path.parts) < 25e6
+    assert (sum(path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()
+                and "notebooks" not in path.parts) < 25e6)

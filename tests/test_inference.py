@@ -13,7 +13,8 @@ from disaster_nbdev.inference import BLOCK, computable, opened_network
 from disaster_nbdev.reader import opened_reader, run_files
 
 POOLINGS = ("last", "mean", "max", "both", "attention")
-KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling in POOLINGS if (cell, pooling) != ("none", "last")]
+KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling in POOLINGS
+         if (cell, pooling) != ("none", "last")]
 
 
 def settings(cell: str, pooling: str, **changes):
@@ -60,13 +61,17 @@ def test_the_branch_of_the_keyword_agrees_with_keras(cell, pooling, tmp_path):
 
 def orders(n: int) -> list[list[np.ndarray]]:
     """Ways to take n rows: shuffled, in chunks of several sizes, and one by one."""
-    ways = [[np.random.default_rng(0).permutation(n)], [np.arange(n)[::-1]], [np.array([row]) for row in range(0, n, n // 20)]]
-    return ways + [[np.arange(n)[start:start + size] for start in range(0, n, size)] for size in (100, 255, 256, 300)]
+    ways = [[np.random.default_rng(0).permutation(n)], [np.arange(n)[::-1]],
+            [np.array([row]) for row in range(0, n, n // 20)]]
+    return (ways + [[np.arange(n)[start:start + size] for start in range(0, n, size)]
+                    for size in (100, 255, 256, 300)])
 
 
 @pytest.mark.parametrize("cell, pooling, hidden_size", [(*kind, size) for kind in KINDS for size in ((5, 64) if kind[0] != "none" else (5,))])
-def test_company_changes_a_probability_by_rounding_and_a_label_not_at_all(cell, pooling, hidden_size, tmp_path):
-    _, network = pair(settings(cell, pooling, hidden_size=hidden_size, keyword_branch=True), tmp_path, scale=None)
+def test_company_changes_a_probability_by_rounding_and_a_label_not_at_all(cell, pooling,
+                                                                          hidden_size, tmp_path):
+    _, network = pair(settings(cell, pooling, hidden_size=hidden_size, keyword_branch=True),
+                      tmp_path, scale=None)
     n = 2 * BLOCK + 77
     inputs = {"words": rows(n, 40), "keyword": rows(n, 3, seed=1)}
     whole = network.predict(inputs)
@@ -75,7 +80,8 @@ def test_company_changes_a_probability_by_rounding_and_a_label_not_at_all(cell, 
 
     def scored(chosen):
         given = {name: ids[chosen] for name, ids in inputs.items()}
-        return settled(network.predict(given), edges, lambda near: probabilities(network, given, near))
+        return settled(network.predict(given), edges,
+                       lambda near: probabilities(network, given, near))
     first = scored(np.arange(n))
     np.testing.assert_allclose(first, whole, rtol=0, atol=NOISE)
     for way in orders(n):
@@ -90,7 +96,8 @@ def test_numpy_knows_the_networks_of_this_project_and_no_others(cell, pooling, t
     from disaster_nbdev.archive import members, parsed, top_layers
     config = settings(cell, pooling, keyword_branch=True)
     pair(config, tmp_path)
-    layers = top_layers(parsed(members((tmp_path/"model.keras").read_bytes())["config.json"], "config.json"))
+    layers = top_layers(parsed(members((tmp_path/"model.keras").read_bytes())["config.json"],
+                               "config.json"))
     assert computable(layers, config)
     layers["dense"]["config"]["activation"] = "tanh"
     assert not computable(layers, config)
@@ -102,7 +109,8 @@ def test_the_fixed_way_is_the_same_network(cell, pooling, tmp_path):
     model, network = pair(settings(cell, pooling, keyword_branch=True), tmp_path, scale=None)
     inputs = {"words": rows(60, 19), "keyword": rows(60, 3, seed=1)}
     inputs["keyword"][5] = 0
-    np.testing.assert_allclose(probabilities(network, inputs, np.arange(60)), predict(model, inputs), atol=2e-6)
+    np.testing.assert_allclose(probabilities(network, inputs, np.arange(60)),
+                               predict(model, inputs), atol=2e-6)
 
 
 def test_a_network_whose_errors_grow_is_computed_in_the_fixed_way(tmp_path):
@@ -131,7 +139,9 @@ def test_threads_change_a_probability_by_rounding_and_a_label_not_at_all(tmp_pat
 
     def scored(threads: str) -> list:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-        answer = subprocess.run([sys.executable, "-c", SCORED, str(folder), str(tmp_path/"in.json")], env=environment, cwd=ROOT, capture_output=True, text=True)
+        answer = subprocess.run([sys.executable, "-c", SCORED, str(folder),
+                                 str(tmp_path/"in.json")], env=environment, cwd=ROOT,
+                                capture_output=True, text=True)
         return json.loads(answer.stdout)
     for (one, label), (other, same) in zip(scored("1"), scored("2")):
         np.testing.assert_allclose(one, other, rtol=0, atol=NOISE)
@@ -141,18 +151,25 @@ def test_threads_change_a_probability_by_rounding_and_a_label_not_at_all(tmp_pat
 def test_saved_runs_agree_with_keras(sample, tmp_path):
     from disaster_nbdev.model import predict
     from disaster_nbdev.training import fit, load_model, network, prepare, save_model
-    config = settings("gru", "both", embedding="corpus", cleaning="aware", keyword_branch=True, fused=False, epochs=1, patience=0)
+    config = settings("gru", "both", embedding="corpus", cleaning="aware", keyword_branch=True,
+                      fused=False, epochs=1, patience=0)
     prepared = prepare(config, sample)
     fit(model := network(config, prepared), prepared, config)
     tweets, mine = sample.test.head(400), save_model(tmp_path/"run", model, prepared.reader)
-    for folder in [mine, *sorted(path.parent for path in ROOT.glob("models/kaggle/*/model.keras") if (path.parent/"vocabulary.json").is_file())]:
+    for folder in [mine, *sorted(path.parent for path in ROOT.glob("models/kaggle/*/model.keras")
+                                 if (path.parent/"vocabulary.json").is_file())]:
         files, (model, keras_reader) = run_files(folder), load_model(folder)
         reader, inputs = opened_reader(files), keras_reader.inputs(tweets)
-        for name, ids in reader.inputs(tweets).items(): np.testing.assert_array_equal(ids, inputs[name])
-        np.testing.assert_allclose(opened_network(files["model.keras"], reader.config).predict(inputs), predict(model, inputs), atol=2e-5)
+        for name, ids in reader.inputs(tweets).items():
+            np.testing.assert_array_equal(ids, inputs[name])
+        np.testing.assert_allclose(opened_network(files["model.keras"],
+                                                  reader.config).predict(inputs),
+                                   predict(model, inputs), atol=2e-5)
 
 
 def test_neither_tensorflow_nor_keras_is_loaded():
     code = ("import sys, disaster_nbdev.inference, disaster_nbdev.reader, disaster_nbdev.scoring; "
-            "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'sklearn', 'matplotlib') if m in sys.modules])")
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+            "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'sklearn', 'matplotlib') if "
+            "m in sys.modules])")
+    assert (subprocess.run([sys.executable, "-c", code], capture_output=True,
+                           text=True).stdout.strip() == "[]")

@@ -15,7 +15,8 @@ from disaster_nbdev.resampling import baseline_trainer, crossfit, grouped_folds,
 from disaster_nbdev.training import RunConfig, fit, network, prepared_frames
 
 ROUNDING, LEAK = 1e-5, 1e-4 # of a probability
-SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_rate=0.01, buckets=True, schedule="linear", pooling="both")
+SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_rate=0.01,
+                  buckets=True, schedule="linear", pooling="both")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,11 @@ def same(one, other) -> bool:
 
 def test_one_turned_label_in_the_training_part_is_seen(frames):
     true = frames[0]
-    part = true["train"].assign(target=true["train"]["target"].where(np.arange(len(true["train"])) > 0, 1 - true["train"]["target"]))
-    one, other = (network_trainer(SMALL)({**true, "train": given}, 42)["validation"] for given in (true["train"], part))
+    part = true["train"].assign(target=true["train"]["target"].where(np.arange(len(true["train"]))
+                                                                     > 0, 1 - true["train"][
+                                                                         "target"]))
+    one, other = (network_trainer(SMALL)({**true, "train": given}, 42)["validation"]
+                  for given in (true["train"], part))
     assert np.abs(one - other).max() > LEAK
 
 
@@ -43,13 +47,16 @@ def test_one_turned_label_in_the_training_part_is_seen(frames):
     {}, {"cleaning": "aware", "use_keyword": True, "words_from": "all", "vocabulary_size": 0}, {"embedding": "corpus"},
     {"keyword_branch": True, "cell": "none"}, {"buckets": False, "schedule": "constant"}], ids=str)
 def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
-    true, turned = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42) for given in frames)
+    true, turned = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42)
+                    for given in frames)
     assert all(same(true[part], turned[part]) for part in ("validation", "test"))
 
 
 def test_labels_of_the_validation_part_do_not_touch_a_network_on_an_encoder(frames):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
-    true, turned = (network_trainer(dataclasses.replace(SMALL, embedding="minilm", epochs=1))(given, 42) for given in frames)
+    true, turned = (network_trainer(dataclasses.replace(SMALL, embedding="minilm", epochs=1))(given,
+                                                                                              42)
+                    for given in frames)
     assert all(same(true[part], turned[part]) for part in ("validation", "test"))
 
 
@@ -72,20 +79,28 @@ def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
 
 def test_what_is_prepared_knows_no_label(sample):
     labels = np.random.default_rng(0).permutation(sample.train["target"].to_numpy())
-    config = RunConfig(cleaning="aware", words_from="all", vocabulary_size=0, embedding="corpus", split="keyword")
+    config = RunConfig(cleaning="aware", words_from="all", vocabulary_size=0, embedding="corpus",
+                       split="keyword")
     part, validation = split(sample.train, "keyword")
     ones = [prepared_frames(config, {"train": part, "validation": validation, "test": sample.test}),
-            prepared_frames(config, {"train": part.assign(target=labels[:len(part)]), "validation": validation, "test": sample.test})]
+            prepared_frames(config, {"train": part.assign(target=labels[:len(part)]),
+                                     "validation": validation, "test": sample.test})]
     assert ones[0].vocabulary == ones[1].vocabulary and same(ones[0].matrix, ones[1].matrix)
-    assert all(np.array_equal(ones[0].inputs[p]["words"], ones[1].inputs[p]["words"]) for p in ones[0].inputs)
+    assert all(np.array_equal(ones[0].inputs[p]["words"], ones[1].inputs[p]["words"])
+               for p in ones[0].inputs)
 
 
 def test_a_fold_is_predicted_without_its_own_labels(sample):
     whole = crossfit(baseline_trainer("logistic-words"), sample, folds=3)
     held = whole.fold == 1
-    turned = dataclasses.replace(sample, train=sample.train.assign(target=sample.train["target"].where(~held, 1 - sample.train["target"])))
+    turned = dataclasses.replace(sample,
+                                 train=sample.train.assign(
+                                     target=sample.train["target"].where(~held,
+                                                                         1 - sample.train[
+                                                                             "target"])))
     kept = np.flatnonzero(~held)
-    again = baseline_trainer("logistic-words")({"train": turned.train.iloc[kept], "validation": turned.train.iloc[held]}, 43)["validation"]
+    again = baseline_trainer("logistic-words")(
+        {"train": turned.train.iloc[kept], "validation": turned.train.iloc[held]}, 43)["validation"]
     assert same(again, whole.labelled[held])
 
 
@@ -97,11 +112,16 @@ def test_no_near_duplicate_stands_on_both_sides_of_a_fold(sample):
 
 def test_stacking_predicts_a_tweet_without_its_label(sample, monkeypatch):
     chance, labels = np.random.default_rng(0), sample.train["target"].to_numpy()
-    said = np.stack([labels + chance.normal(size=len(labels)), chance.normal(size=len(labels))], axis=1)
+    said = np.stack([labels + chance.normal(size=len(labels)), chance.normal(size=len(labels))],
+                    axis=1)
     folds = list(grouped_folds(sample.train, 5, 42))
-    monkeypatch.setattr(resampling, "grouped_folds", lambda *_: iter(folds))  # the same folds, whatever the labels
+    # the same folds, whatever the labels
+    monkeypatch.setattr(resampling, "grouped_folds", lambda *_: iter(folds))
     held = folds[2][1]
-    turned = dataclasses.replace(sample, train=sample.train.assign(target=np.where(np.isin(np.arange(len(labels)), held), 1 - labels, labels)))
+    turned = dataclasses.replace(sample,
+                                 train=sample.train.assign(
+                                     target=np.where(np.isin(np.arange(len(labels)), held),
+                                                     1 - labels, labels)))
     one, other = (blend.stacked(said, said[:3], given, 42)[0] for given in (sample, turned))
     assert same(one[held], other[held]) and not same(one, other)
 
@@ -111,5 +131,6 @@ def test_tempering_in_folds_does_not_see_the_label_it_is_judged_on(monkeypatch):
     labels, probabilities = chance.integers(0, 2, 500), chance.uniform(0.01, 0.99, 500)
     part = operating.dealt(labels, 5, 42)
     monkeypatch.setattr(operating, "dealt", lambda *_: part)  # the same parts, whatever the labels
-    one, other = (operating.cross_tempered(given, probabilities) for given in (labels, np.where(part == 2, 1 - labels, labels)))
+    one, other = (operating.cross_tempered(given, probabilities)
+                  for given in (labels, np.where(part == 2, 1 - labels, labels)))
     assert same(one[part == 2], other[part == 2]) and not same(one, other)

@@ -30,8 +30,10 @@ def random_matrix(rows: int, embed_dim: int) -> np.ndarray:
 def test_parameters_total_and_trainable(study, vocabulary):
     matrix = random_matrix(vocabulary.rows, EMBED_DIM[study["embedding"]])
     assert matrix.shape[0] == 11_970
-    config = from_parameters(recipe_parameters(read_matrix(), study["recipe"], embedding=study["embedding"]))
-    assert parameter_counts(build(config, matrix)) == {"total": study["parameters"], "trainable": study["trainable"]}
+    config = from_parameters(recipe_parameters(read_matrix(), study["recipe"],
+                                               embedding=study["embedding"]))
+    assert (parameter_counts(build(config, matrix))
+            == {"total": study["parameters"], "trainable": study["trainable"]})
 
 
 @pytest.mark.parametrize("recipe", ["lstm", "lstm-dropout", "gru"])
@@ -41,15 +43,20 @@ def test_padding_to_the_longest_tweet_predicts_as_padding_to_100(recipe, kaggle,
     texts = clean(kaggle.test.text.head(400))
     short, long = encode(vocabulary, texts, seq_len=31), encode(vocabulary, texts, seq_len=100)
     assert short.shape == (400, 31) and long.shape == (400, 100)
-    padded = model.predict({"words": long}, verbose=0)[:, 0]  # past our own `predict`, which cuts the padding off
+    # past our own `predict`, which cuts the padding off
+    padded = model.predict({"words": long}, verbose=0)[:, 0]
     np.testing.assert_allclose(predict(model, {"words": short}), padded, atol=1e-6)
 
 
 def test_the_matrix_reproduces_the_studys_recipes():
     recipes = read_matrix()["recipes"]
     assert set(recipes) >= {"lstm", "lstm-dropout", "gru", "gru-finetuned"}
-    lstm, dropout, gru, tuned = (from_parameters(recipe_parameters(read_matrix(), name)) for name in ("lstm", "lstm-dropout", "gru", "gru-finetuned"))
-    assert (lstm.cell, lstm.batch_size, lstm.epochs, lstm.learning_rate, lstm.dropout) == ("lstm", 32, 30, 1e-4, 0.3)
-    assert (dropout.input_dropout, dropout.recurrent_dropout, dropout.batch_size, dropout.epochs) == (0.2, 0.2, 64, 20)
+    lstm, dropout, gru, tuned = (from_parameters(recipe_parameters(read_matrix(), name))
+                                 for name in ("lstm", "lstm-dropout", "gru", "gru-finetuned"))
+    assert ((lstm.cell, lstm.batch_size, lstm.epochs, lstm.learning_rate, lstm.dropout)
+            == ("lstm", 32, 30, 1e-4, 0.3))
+    assert ((dropout.input_dropout, dropout.recurrent_dropout, dropout.batch_size, dropout.epochs)
+            == (0.2, 0.2, 64, 20))
     assert (gru.cell, gru.batch_size, gru.epochs, gru.patience) == ("gru", 64, 30, 5)
-    assert (tuned.finetune, tuned.finetune_from, tuned.learning_rate, tuned.epochs) == (True, "gru", 5e-5, 3)
+    assert ((tuned.finetune, tuned.finetune_from, tuned.learning_rate, tuned.epochs)
+            == (True, "gru", 5e-5, 3))

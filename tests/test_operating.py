@@ -10,7 +10,8 @@ from disaster_nbdev import operating
 from disaster_nbdev.evaluation import metrics, predicted
 
 # few distinct probabilities make ties the rule; both ends are among them
-PROBABILITY = st.one_of(st.sampled_from([0.0, 0.1, 0.5, np.nextafter(0.5, 1), 1.0]), st.floats(0, 1))
+PROBABILITY = st.one_of(st.sampled_from([0.0, 0.1, 0.5, np.nextafter(0.5, 1), 1.0]),
+                        st.floats(0, 1))
 ROWS = st.lists(st.tuples(st.integers(0, 1), PROBABILITY), min_size=1, max_size=40)
 
 
@@ -24,11 +25,14 @@ def columns(rows):
 def test_a_curve_says_what_its_thresholds_do(rows):
     labels, probabilities = columns(rows)
     curve = operating.curve(labels, probabilities)
-    assert len(curve) == len(set(probabilities)) and (np.diff(curve.threshold) < 0).all() and curve.workload.iloc[-1] == 1
+    assert len(curve) == len(set(probabilities))
+    assert (np.diff(curve.threshold) < 0).all()
+    assert curve.workload.iloc[-1] == 1
     for row in curve.itertuples():
         flagged = predicted(probabilities, row.threshold)
         assert flagged.mean() == pytest.approx(row.workload)
-        assert judge.precision_score(labels, flagged, zero_division=0) == pytest.approx(row.precision)
+        assert (judge.precision_score(labels, flagged, zero_division=0)
+                == pytest.approx(row.precision))
         assert judge.recall_score(labels, flagged, zero_division=0) == pytest.approx(row.recall)
 
 
@@ -39,7 +43,8 @@ def test_no_higher_threshold_reaches_the_recall(rows, recall):
     threshold = operating.threshold_for(labels, probabilities, recall)
     reached = lambda t: predicted(probabilities, t)[labels == 1].mean()
     assert reached(threshold) >= recall
-    above = probabilities[probabilities > threshold].min()  # the next tweets that a higher threshold would lose
+    # the next tweets that a higher threshold would lose
+    above = probabilities[probabilities > threshold].min()
     assert reached(above) < recall
 
 
@@ -81,7 +86,8 @@ def test_cross_fitting_never_uses_the_tweet_itself():
     swapped[[one, zero]] = probabilities[[zero, one]]
     after = operating.cross_tempered(labels, swapped)
     assert after[one] == before[zero] and after[zero] == before[one]
-    assert np.array_equal(np.delete(after[inside], np.isin(inside, (one, zero))), np.delete(before[inside], np.isin(inside, (one, zero))))
+    assert np.array_equal(np.delete(after[inside], np.isin(inside, (one, zero))),
+                          np.delete(before[inside], np.isin(inside, (one, zero))))
 
 
 def test_the_optimism_of_choosing_shows_on_few_tweets():
@@ -99,9 +105,12 @@ def test_saturated_and_constant_probabilities_are_handled(probabilities):
     labels = np.array([0, 0, 1, 1] * 5)
     probabilities = np.tile(probabilities, 5)
     points = operating.operating_points(labels, probabilities)
-    assert (points.recall[1:] >= 0.9).all() and np.isfinite(points[["precision", "workload", "f1", "threshold"]]).all(axis=None)
-    assert json.loads(json.dumps(operating.operating_facts(labels, probabilities)))["fitted_on"] == "validation"
-    for draw in (operating.plot_precision_recall, operating.plot_workload): draw(labels, probabilities, points, "Extreme").savefig("/dev/null", format="png")
+    assert (points.recall[1:] >= 0.9).all()
+    assert np.isfinite(points[["precision", "workload", "f1", "threshold"]]).all(axis=None)
+    assert (json.loads(json.dumps(operating.operating_facts(labels, probabilities)))["fitted_on"]
+            == "validation")
+    for draw in (operating.plot_precision_recall, operating.plot_workload):
+        draw(labels, probabilities, points, "Extreme").savefig("/dev/null", format="png")
     operating.plot_calibration(labels, probabilities, "Extreme").savefig("/dev/null", format="png")
 
 

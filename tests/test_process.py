@@ -34,25 +34,29 @@ def place(tmp_path_factory):
     build(config, rng.normal(size=(9, 30_000)).astype("float32")).save(folder/"run"/"model.keras")
     save_reader(folder/"run", Reader(config, Vocabulary(tuple(WORDS), (1,) * 8), None))
     tweets(40_000).to_csv(folder/"in.csv", index=False)
-    assert run("disaster", "score", "in.csv", "--run", "run", "--output", "whole.csv", folder=folder).returncode == 0
+    assert (run("disaster", "score", "in.csv", "--run", "run", "--output", "whole.csv",
+                folder=folder).returncode == 0)
     return folder
 
 
 def words_of(place: Path, target: object, *more: object) -> list[str]:
     """`disaster score` as a shell would run it."""
-    return ["disaster", "score", str(place/"in.csv"), "--run", str(place/"run"), "--output", str(target), *map(str, more)]
+    return ["disaster", "score", str(place/"in.csv"), "--run", str(place/"run"), "--output",
+            str(target), *map(str, more)]
 
 
 def begun(words: list[str], mark: str, **options) -> subprocess.Popen:
     """Start a command whose processes can be found."""
-    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env={**os.environ, MARK: mark}, **options)
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, MARK: mark}, **options)
 
 
 def until(condition, process: subprocess.Popen | None = None):
     """Wait for what must come, and return it."""
     end = time.monotonic() + 120
     while not (found := condition()):
-        assert time.monotonic() < end and (process is None or process.poll() is None), "it did not come"
+        assert (time.monotonic() < end and (process is None
+                                            or process.poll() is None)), "it did not come"
         time.sleep(0.02)
     return found
 
@@ -60,7 +64,8 @@ def until(condition, process: subprocess.Popen | None = None):
 def is_whole(place: Path, target: Path) -> bool:
     """Whether an output is that of an undisturbed run."""
     found, expected = pd.read_csv(target, dtype=str), pd.read_csv(place/"whole.csv", dtype=str)
-    close = np.abs(found.pop("probability").astype(float) - expected.pop("probability").astype(float)).max() <= 1e-6
+    close = (np.abs(found.pop("probability").astype(float)
+                    - expected.pop("probability").astype(float)).max() <= 1e-6)
     return bool(close) and found.equals(expected)
 
 
@@ -75,13 +80,16 @@ def resumes(place: Path, target: Path) -> None:
 def test_a_worker_that_is_killed_at_any_moment_is_one_sentence(number, wait, place, tmp_path):
     mark = f"worker-{os.getpid()}-{number}-{wait}"
     process = begun(words_of(place, tmp_path/"out.csv", "--workers", 2), mark)
-    worker = until(lambda: [pid for pid, words in alive(mark).items() if "import serve" in words] or process.poll() is not None)
+    worker = until(lambda: [pid for pid, words in alive(mark).items() if "import serve" in words]
+                   or process.poll() is not None)
     time.sleep(wait)
     try: os.kill(worker[0], number)
     except (ProcessLookupError, TypeError): pass  # the command was quicker
     _, stderr = process.communicate(timeout=120)
     assert "Traceback" not in stderr and process.returncode in (0, 2)
-    if process.returncode: assert "A worker process was ended from outside" in stderr and not (tmp_path/"out.csv").exists()
+    if process.returncode:
+        assert "A worker process was ended from outside" in stderr
+        assert not (tmp_path/"out.csv").exists()
     until(lambda: not alive(mark))
     resumes(place, tmp_path/"out.csv")
 
@@ -95,15 +103,20 @@ def test_a_signal_is_128_and_its_number_and_the_parts_are_kept(number, workers, 
     process.send_signal(number)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 128 + number and "Traceback" not in stderr and "leaked" not in stderr
-    assert "the same command goes on from there" in stderr and (tmp_path/".out.csv.parts"/"note.json").is_file()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in stderr
+    assert "leaked" not in stderr
+    assert "the same command goes on from there" in stderr
+    assert (tmp_path/".out.csv.parts"/"note.json").is_file()
     until(lambda: not alive(mark))
     resumes(place, tmp_path/"out.csv")
 
 
 def test_a_signal_that_was_ignored_stays_so(place, tmp_path):
     script = 'trap "" INT HUP; exec "$@"'
-    process = begun(["bash", "-c", script, "bash", *words_of(place, tmp_path/"out.csv", "--workers", 2)], f"ignored-{os.getpid()}")
+    process = begun(["bash", "-c", script, "bash",
+                     *words_of(place, tmp_path/"out.csv", "--workers", 2)],
+                    f"ignored-{os.getpid()}")
     until((tmp_path/".out.csv.parts"/"note.json").exists, process)
     for number in (signal.SIGINT, signal.SIGHUP): process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
@@ -124,7 +137,9 @@ def test_workers_end_with_a_parent_that_is_killed(place, tmp_path):
 def test_scoring_into_a_file_needs_no_standard_stream(closed, place, tmp_path):
     words = words_of(place, tmp_path/"out.csv", "--workers", 2)
     answer = run("bash", "-c", f'"$@" {closed}', "bash", *words)
-    assert answer.returncode == 0 and is_whole(place, tmp_path/"out.csv") and "Traceback" not in answer.stderr
+    assert answer.returncode == 0
+    assert is_whole(place, tmp_path/"out.csv")
+    assert "Traceback" not in answer.stderr
 
 
 @pytest.mark.parametrize("shell, code, said", [
@@ -153,7 +168,9 @@ def test_a_mistake_that_nobody_hears_is_a_mistake():
 def refused(place: Path, target: Path) -> str:
     """The sentence with which a command refuses a planted folder."""
     answer = run(*words_of(place, target, "--workers", "1"))
-    assert answer.returncode == 2 and "Traceback" not in answer.stderr and len(answer.stderr.splitlines()) == 1
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert len(answer.stderr.splitlines()) == 1
     return answer.stderr
 
 
@@ -163,7 +180,8 @@ def test_a_folder_of_parts_that_is_a_link_is_not_followed(place, tmp_path):
     (other/"0000000.part").write_text("precious")
     (tmp_path/".out.csv.parts").symlink_to(other)
     assert ".out.csv.parts is a link" in refused(place, tmp_path/"out.csv")
-    assert [path.name for path in other.iterdir()] == ["0000000.part"] and (other/"0000000.part").read_text() == "precious"
+    assert [path.name for path in other.iterdir()] == ["0000000.part"]
+    assert (other/"0000000.part").read_text() == "precious"
 
 
 @pytest.mark.parametrize("name", ["lock", "note.json", "note.part.tmp", "0000000.part", "0000000.part.tmp", "whole.part.tmp"])
@@ -171,9 +189,12 @@ def test_links_and_pipes_in_a_folder_of_parts_are_not_followed(name, place, tmp_
     parts, precious = tmp_path/".out.csv.parts", tmp_path/"precious"
     precious.write_text("precious")
     parts.mkdir(0o700)
-    for plant in (lambda: (parts/name).symlink_to(precious), lambda: os.mkfifo(parts/name), lambda: os.link(precious, parts/name), (parts/name).mkdir):
+    for plant in (lambda: (parts/name).symlink_to(precious), lambda: os.mkfifo(parts/name),
+                  lambda: os.link(precious, parts/name), (parts/name).mkdir):
         plant()
-        assert name in refused(place, tmp_path/"out.csv") and precious.read_text() == "precious" and not (tmp_path/"out.csv").exists()
+        assert name in refused(place, tmp_path/"out.csv")
+        assert precious.read_text() == "precious"
+        assert not (tmp_path/"out.csv").exists()
         (parts/name).rmdir() if (parts/name).is_dir() else (parts/name).unlink(missing_ok=True)
 
 
@@ -193,7 +214,8 @@ def test_temporary_names_cannot_be_planted(tmp_path, monkeypatch):
     (tmp_path/"precious").write_text("precious")
     (tmp_path/".planted.tmp").symlink_to("precious")
     monkeypatch.setattr(files, "beside", lambda path: path.with_name(".planted.tmp"))
-    with pytest.raises(UserError, match="cannot be written: File exists"): files.write_whole(tmp_path/"page.html", "new")
+    with pytest.raises(UserError, match="cannot be written: File exists"):
+        files.write_whole(tmp_path/"page.html", "new")
     monkeypatch.undo()
     files.keep(tmp_path/"a.npz", 1000, a=np.zeros(1))
     assert (tmp_path/"precious").read_text() == "precious" and files.kept(tmp_path/"a.npz")
@@ -251,11 +273,14 @@ def test_a_notebook_in_a_folder_with_an_odd_name(tmp_path):
     root = tmp_path/ODD
     (root/"nbs").mkdir(parents=True)
     (root/"out {name}").mkdir()
-    cells = [nbformat.v4.new_code_cell('output = ""', metadata={"tags": ["parameters"]}), nbformat.v4.new_code_cell("print(repr(output))")]
+    cells = [nbformat.v4.new_code_cell('output = ""', metadata={"tags": ["parameters"]}),
+             nbformat.v4.new_code_cell("print(repr(output))")]
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), root/"nbs"/"toy.ipynb")
-    notebook = start_notebook(Job("page", "toy", {"output": str(root/"out {name}")}), root/"out {name}", {}, root)
+    notebook = start_notebook(Job("page", "toy", {"output": str(root/"out {name}")}),
+                              root/"out {name}", {}, root)
     assert notebook.wait(300) == 0, (root/"out {name}"/"page.err").read_text()
     made = json.loads((root/"out {name}"/".page.ipynb").read_text())
-    printed = "".join(text for cell in made["cells"] for output in cell.get("outputs", []) if output.get("name") == "stdout" for text in output["text"])
+    printed = "".join(text for cell in made["cells"] for output in cell.get("outputs", [])
+                      if output.get("name") == "stdout" for text in output["text"])
     assert printed.strip() == repr(str(root/"out {name}"))

@@ -7,9 +7,11 @@ import shutil
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev.provenance import LOADED, Code, changed_parts, code_hash, hash_of, parts_of, reach
+from disaster_nbdev.provenance import LOADED, Code, changed_parts, code_hash, hash_of, parts_of
+from disaster_nbdev.provenance import reach
 
-GRU = {"cell": "gru", "cleaning": "study", "embedding": "glove", "optimizer": "adam", "split": "study"}
+GRU = {"cell": "gru", "cleaning": "study", "embedding": "glove", "optimizer": "adam",
+       "split": "study"}
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def code_of(project, template: str = "train", config: dict = GRU) -> dict:
     """The parts of the code that decide a run, as a fresh process of a copy of the project sees them."""
     code = ("import json, sys; from disaster_nbdev.runs import run_code; "
             f"print(json.dumps(run_code({template!r}, {config!r})))")
-    done = run("python", "-c", code, folder=project, PYTHONPATH=str(project), XDG_CACHE_HOME=str(project/"cache"))
+    done = run("python", "-c", code, folder=project, PYTHONPATH=str(project),
+               XDG_CACHE_HOME=str(project/"cache"))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -42,7 +45,8 @@ class Reworded(ast.NodeTransformer):
     def visit(self, node):
         self.generic_visit(node)
         kinds = (ast.FunctionDef, ast.ClassDef)
-        if isinstance(node, kinds) and ast.get_docstring(node): node.body[0] = ast.Expr(ast.Constant("Another."))
+        if isinstance(node, kinds) and ast.get_docstring(node):
+            node.body[0] = ast.Expr(ast.Constant("Another."))
         return node
 
 
@@ -50,9 +54,11 @@ def test_docstrings_comments_and_types_make_nothing_stale(project):
     before = code_of(project)
     for path in (project/"disaster_nbdev").glob("[a-z]*.py"):
         tree = Reworded().visit(ast.parse(path.read_text(encoding="utf-8")))
-        path.write_text("# a comment\n" + ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
+        path.write_text("# a comment\n" + ast.unparse(ast.fix_missing_locations(tree)),
+                        encoding="utf-8")
     training = project/"disaster_nbdev"/"training.py"
-    training.write_text(training.read_text(encoding="utf-8").replace("prepared: Prepared", "prepared"), encoding="utf-8")
+    training.write_text(training.read_text(encoding="utf-8").replace("prepared: Prepared",
+                                                                     "prepared"), encoding="utf-8")
     assert code_of(project) == before
 
 
@@ -80,20 +86,25 @@ def test_what_can_change_a_result_is_named(project, module, old, new, part):
 
 def test_the_statements_of_a_template_that_lead_to_its_record_count(project):
     before, path = code_of(project), project/"nbs"/"train.ipynb"
-    edit(path, "history = training.fit(network, prepared, config)", "history = training.fit(network, prepared, None)")
+    edit(path, "history = training.fit(network, prepared, config)",
+         "history = training.fit(network, prepared, None)")
     assert changed_parts(before, code_of(project)) == ["history"]
-    edit(path, "history = training.fit(network, prepared, None)", "history = training.fit(network, prepared, config)")
-    edit(path, "Training part.", "The training part.") if path.read_text().count("Training part.") == 1 else None
+    edit(path, "history = training.fit(network, prepared, None)",
+         "history = training.fit(network, prepared, config)")
+    edit(path, "Training part.", "The training part.") if path.read_text().count(
+        "Training part.") == 1 else None
     notebook = json.loads(path.read_text(encoding="utf-8"))
-    notebook["cells"].append({"cell_type": "code", "source": "print(config)\nshare = predictions", "metadata": {},
-                              "outputs": [], "execution_count": None, "id": "ffffffff"})
+    notebook["cells"].append({"cell_type": "code", "source": "print(config)\nshare = predictions",
+                              "metadata": {}, "outputs": [], "execution_count": None,
+                              "id": "ffffffff"})
     path.write_text(json.dumps(notebook), encoding="utf-8")
     assert code_of(project) == before, "tables, figures and prose below the record do not"
 
 
 def test_another_entry_of_a_registry_makes_no_run_stale(project):
     before, lstm = code_of(project), code_of(project, config={**GRU, "cell": "lstm"})
-    edit(project/"disaster_nbdev"/"model.py", '"lstm": LSTM, "gru": GRU,', '"toy": GRU, "lstm": keras.layers.LSTM, "gru": GRU,')
+    edit(project/"disaster_nbdev"/"model.py", '"lstm": LSTM, "gru": GRU,',
+         '"toy": GRU, "lstm": keras.layers.LSTM, "gru": GRU,')
     assert code_of(project) == before
     assert "CELLS" in changed_parts(lstm, code_of(project, config={**GRU, "cell": "lstm"}))
 
@@ -105,45 +116,59 @@ def test_every_definition_can_be_described():
 
 
 def test_definitions_that_use_each_other_come_to_an_end():
-    sources = {"a": "from .b import g\ndef f(n): return g(n - 1) if n else 0", "b": "from . import a\ndef g(n): return a.f(n)"}
+    sources = {"a": "from .b import g\ndef f(n): return g(n - 1) if n else 0",
+               "b": "from . import a\ndef g(n): return a.f(n)"}
     assert sorted(each.label for each in reach(Code(sources), [("a", "f")])) == ["f", "g"]
 
 
 def test_a_name_of_a_library_counts_with_its_origin():
-    def digest(line): return hash_of(parts_of(reach(Code({"a": f"{line}\ndef f(x): return exp(x)"}), [("a", "f")])))
-    assert digest("from numpy import exp") == digest("import os\nfrom numpy import exp") != digest("from math import exp")
+    def digest(line):
+        return hash_of(parts_of(reach(Code({"a": f"{line}\ndef f(x): return exp(x)"}),
+                                      [("a", "f")])))
+    assert (digest("from numpy import exp") == digest("import os\nfrom numpy import exp")
+            != digest("from math import exp"))
 
 
 def test_a_run_that_was_trained_with_another_cleaning_is_refused(project, tmp_path):
     from test_scoring import made, put, tweets
-    source, folder, target = put(tweets(3), tmp_path/"in.csv"), made(tmp_path/"run"), tmp_path/"out.csv"
+    source, folder, target = put(tweets(3),
+                                 tmp_path/"in.csv"), made(tmp_path/"run"), tmp_path/"out.csv"
     words = ("disaster", "score", str(source), "--run", str(folder), "--output", str(target))
     assert run(*words, folder=project, PYTHONPATH=str(project)).returncode == 0
     target.unlink()
     edit(project/"disaster_nbdev"/"clean.py", r'r"\d+", r"http\S+"', r'r"\d+", r"https\S+"')
     done = run(*words, folder=project, PYTHONPATH=str(project))
-    assert done.returncode == 2 and "trained with other cleaning code (STUDY_STEPS changed)" in done.stderr
-    assert "train it again" in done.stderr and "Traceback" not in done.stderr and not target.exists()
+    assert done.returncode == 2
+    assert "trained with other cleaning code (STUDY_STEPS changed)" in done.stderr
+    assert "train it again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not target.exists()
     (folder/"code.json").unlink()
     done = run(*words)
-    assert done.returncode == 2 and "does not say with which cleaning code it was trained" in done.stderr
+    assert done.returncode == 2
+    assert "does not say with which cleaning code it was trained" in done.stderr
 
 
 def test_a_dry_run_lists_what_is_current_and_what_is_stale(project, tmp_path):
     output, data = tmp_path/"report", ROOT/"data"/"sample"
-    words = ("disaster", "report", "--only", "gru", "--data", str(data), "--output", str(output), "--dry-run")
+    words = ("disaster", "report", "--only", "gru", "--data", str(data), "--output", str(output),
+             "--dry-run")
     where = {"folder": project, "PYTHONPATH": str(project)}
     done = run(*words, **where)
-    assert done.returncode == 0 and re.search(r"^gru-glove +stale: there is no page$", done.stdout, re.M)
+    assert done.returncode == 0
+    assert re.search(r"^gru-glove +stale: there is no page$", done.stdout, re.M)
     assert not output.exists(), "nothing is written"
     written = run("python", "-c", RECORD, str(data), str(output), **where)
     assert written.returncode == 0, written.stderr
     assert re.search(r"^gru-glove +current$", run(*words, **where).stdout, re.M)
     edit(project/"disaster_nbdev"/"vocabulary.py", "MAX_SEQ_LEN = 100", "MAX_SEQ_LEN = 50")
     said = run(*words, **where).stdout
-    assert re.search(r"^gru-glove +stale: the code has changed: MAX_SEQ_LEN \(3 s the last time\)$", said, re.M)
-    edit(project/"nbs"/"recipes.yaml", "gru:           {cell: gru, learning_rate: 0.0001,", "gru:           {cell: gru, learning_rate: 0.001,")
-    assert re.search(r"^gru-glove +stale: the settings have changed: learning_rate", run(*words, **where).stdout, re.M)
+    assert re.search(r"^gru-glove +stale: the code has changed: MAX_SEQ_LEN \(3 s the last time\)$",
+                     said, re.M)
+    edit(project/"nbs"/"recipes.yaml", "gru:           {cell: gru, learning_rate: 0.0001,",
+         "gru:           {cell: gru, learning_rate: 0.001,")
+    assert re.search(r"^gru-glove +stale: the settings have changed: learning_rate",
+                     run(*words, **where).stdout, re.M)
 
 
 RECORD = """

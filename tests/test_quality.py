@@ -16,7 +16,8 @@ from disaster_nbdev.data import UserError
 def test_repeats_as_the_study_found_them(kaggle):
     assert quality.repeats(kaggle.train, str)["repeats"] == 110
     found = quality.repeats(kaggle.train)
-    assert (found["repeats"], found["conflicting_groups"], found["conflicting_rows"]) == (778, 83, 306)
+    assert ((found["repeats"], found["conflicting_groups"], found["conflicting_rows"])
+            == (778, 83, 306))
     both = quality.conflicts(kaggle.train)
     assert len(both) == 83 and both.tweets.sum() == 306
 
@@ -44,7 +45,8 @@ def test_noise_ceiling(kaggle):
 def test_noise_ceiling_by_drawing_twins(kaggle):
     "The disagreement is what drawing random twins gives, each tweet once a round."
     texts = pd.Series([quality.normalised(text) for text in kaggle.train.text])
-    groups = [group for group in kaggle.train.target.groupby(texts.to_numpy()).agg(list) if len(group) > 1]
+    groups = [group for group in kaggle.train.target.groupby(texts.to_numpy()).agg(list)
+              if len(group) > 1]
     draw, wrong, rounds = np.random.default_rng(1), 0, 40
     for labels in groups:
         for i, label in enumerate(labels):
@@ -58,7 +60,8 @@ def test_marks(kaggle):
     counts = found[["train tweets", "test tweets"]].T.to_dict("list")
     assert counts["broken encoding"] == [612, 286] and counts["HTML entity"] == [359, 164]
     assert counts["%20 in the keyword"] == [1_165, 537]
-    assert found.loc["web address", ["label 1 with it", "label 1 without it"]].astype(float).round(2).tolist() == [0.55, 0.30]
+    assert (found.loc["web address", ["label 1 with it", "label 1 without it"]].astype(float).round(
+        2).tolist() == [0.55, 0.30])
 
 
 def test_keywords(kaggle):
@@ -74,7 +77,8 @@ def test_splits_of_kaggles_tweets(kaggle):
     groups = pd.Series(quality.near_duplicate_groups(kaggle.train.text), index=kaggle.train.index)
     sizes = groups.value_counts()
     assert sizes.max() == 29 and 2_000 < sizes[sizes > 1].sum() < 2_150
-    for rule, group in [(quality.grouped_split, groups), (quality.keyword_split, quality.keywords(kaggle.train))]:
+    for rule, group in [(quality.grouped_split, groups),
+                        (quality.keyword_split, quality.keywords(kaggle.train))]:
         part, validation = rule(kaggle.train)
         sides(kaggle.train, part, validation, group)
         assert len(validation) / 7_613 == pytest.approx(0.2, abs=0.002)
@@ -122,7 +126,8 @@ def test_planted_repeats_are_near_duplicates(sample):
 
 def test_sample_splits(sample):
     groups = pd.Series(quality.near_duplicate_groups(sample.train.text), index=sample.train.index)
-    for rule, group in [(quality.grouped_split, groups), (quality.keyword_split, quality.keywords(sample.train))]:
+    for rule, group in [(quality.grouped_split, groups),
+                        (quality.keyword_split, quality.keywords(sample.train))]:
         part, validation = rule(sample.train)
         sides(sample.train, part, validation, group)
         assert len(validation) / len(sample.train) == pytest.approx(0.2, abs=0.05)
@@ -130,13 +135,15 @@ def test_sample_splits(sample):
 
 def test_sample_report(sample):
     found = quality.report(sample)
-    assert list(found) == ["what", "value", "why it matters"] and found.map(lambda text: isinstance(text, str) and text != "").all(axis=None)
+    assert list(found) == ["what", "value", "why it matters"]
+    assert found.map(lambda text: isinstance(text, str) and text != "").all(axis=None)
 
 
 # Any text, any frame
 
 
-def sides(train: pd.DataFrame, part: pd.DataFrame, validation: pd.DataFrame, group: pd.Series) -> None:
+def sides(train: pd.DataFrame, part: pd.DataFrame, validation: pd.DataFrame,
+          group: pd.Series) -> None:
     "Every row on exactly one side, unchanged; no group on both; both labels on both."
     together = pd.concat([part, validation]).sort_index()
     assert together.equals(train.sort_index())
@@ -175,32 +182,42 @@ def test_groups_of_any_texts(texts, threshold, random):
 @pytest.mark.parametrize("block", [1, 100, 4_000_000])
 def test_groups_do_not_depend_on_the_blocks(sample, monkeypatch, block):
     "A chain of near-duplicates is one group, however few rows are compared at a time."
-    texts = [f"the bridge over the river at wells is closed by {'flooding ' * (i % 3)}mark {i // 3}" for i in range(30)]
+    texts = [f"the bridge over the river at wells is closed by {'flooding ' * (i % 3)}mark {i // 3}"
+             for i in range(30)]
     whole = quality.near_duplicate_groups([*texts, *sample.train.text[:100]], 0.3)
     monkeypatch.setattr(quality, "_BLOCK", block)
-    assert quality.near_duplicate_groups([*texts, *sample.train.text[:100]], 0.3).tolist() == whole.tolist()
+    assert (quality.near_duplicate_groups([*texts, *sample.train.text[:100]], 0.3).tolist()
+            == whole.tolist())
 
 
 def test_groups_are_the_components_of_all_cosines(sample):
     "Against scikit-learn's own cosines, without blocks, dropped columns or links between blocks."
     from scipy.sparse.csgraph import connected_components
     from sklearn.feature_extraction.text import TfidfVectorizer
-    texts = [quality.normalised(text) for text in pd.concat([sample.train.text[:300], sample.test.text])]
-    rows = TfidfVectorizer(analyzer="char", ngram_range=(5, 5), lowercase=False, sublinear_tf=True).fit_transform(sorted(set(texts)))
-    number = dict(zip(sorted(set(texts)), connected_components((rows @ rows.T).toarray() >= 0.25, directed=False)[1]))
+    texts = [quality.normalised(text) for text in pd.concat(
+        [sample.train.text[:300], sample.test.text])]
+    rows = TfidfVectorizer(analyzer="char", ngram_range=(5, 5), lowercase=False,
+                           sublinear_tf=True).fit_transform(sorted(set(texts)))
+    number = dict(zip(sorted(set(texts)),
+                      connected_components((rows @ rows.T).toarray() >= 0.25, directed=False)[1]))
     expected = pd.factorize(np.array([number[text] for text in texts]))[0]
     assert quality.near_duplicate_groups(texts, 0.25).tolist() == expected.tolist()
     assert 1 < len(set(expected)) < len(set(texts))
 
 
-frames = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 7]), st.integers(0, 1)), min_size=1, max_size=60)
+frames = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 6, 7]),
+                            st.integers(0, 1)), min_size=1, max_size=60)
 
 
 def frame(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
     "A training table; equal numbers make twins, number 0 a tweet without words, keyword 0 a missing one; the index has gaps."
-    return pd.DataFrame({"id": range(len(rows)), "keyword": [f"oil%20spill{k}" if k else None for _, k, _ in rows], "location": None,
-                         "text": [f"{chr(96 + n % 26) * 6} {n} http://t.co/{i}" if n else "" for i, (n, _, _) in enumerate(rows)],
-                         "target": [label for *_, label in rows]}, index=np.arange(len(rows)) * 3 + 5)
+    return pd.DataFrame({"id": range(len(rows)),
+                         "keyword": [f"oil%20spill{k}" if k else None for _, k, _ in rows],
+                         "location": None, "text": [f"{chr(96 + n % 26) * 6} {n} http://t.co/{i}"
+                                                    if n else "" for i, (n, _, _) in enumerate(
+                                                        rows)], "target": [label
+                                                                           for *_, label in rows]},
+                        index=np.arange(len(rows)) * 3 + 5)
 
 
 @settings(max_examples=60, deadline=None)
@@ -210,7 +227,8 @@ def test_splits_of_any_frame(rows):
     "A split keeps groups whole and both labels on both sides, or says in a sentence why it cannot."
     train = frame(rows)
     groups = pd.Series(quality.near_duplicate_groups(train.text), index=train.index)
-    for rule, group in [(quality.grouped_split, groups), (quality.keyword_split, quality.keywords(train))]:
+    for rule, group in [(quality.grouped_split, groups),
+                        (quality.keyword_split, quality.keywords(train))]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try: part, validation = rule(train)
@@ -239,7 +257,8 @@ def test_figures_of_any_frame(rows):
     "Counts fit together, and the bounds of the accuracy are in order."
     train = frame(rows)
     found = quality.repeats(train)
-    assert found["repeats"] == found["rows"] - found["groups"] == len(train) - train.text.map(quality.normalised).nunique()
+    assert (found["repeats"] == found["rows"] - found["groups"] == len(train)
+            - train.text.map(quality.normalised).nunique())
     assert 2 * found["conflicting_groups"] <= found["conflicting_rows"] <= found["rows"]
     ceiling = quality.noise_ceiling(train, resamples=20)
     assert (ceiling["disagreement"] is None) == (found["groups"] == 0)
@@ -251,7 +270,8 @@ def test_figures_of_any_frame(rows):
 
 @pytest.mark.parametrize("threshold", [0, -1, 1.1, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
-    with pytest.raises(UserError, match="above 0 and at most 1"): quality.near_duplicate_groups(["fire"], threshold)
+    with pytest.raises(UserError, match="above 0 and at most 1"):
+        quality.near_duplicate_groups(["fire"], threshold)
 
 
 def test_quality_stands_on_data_alone():
@@ -259,5 +279,6 @@ def test_quality_stands_on_data_alone():
     import subprocess
     import sys
     code = "import sys, disaster_nbdev.quality; print(sorted(m for m in sys.modules if m.startswith(('disaster_nbdev.', 'sklearn', 'matplotlib'))))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          check=True).stdout
     assert said.strip() == "['disaster_nbdev.data', 'disaster_nbdev.quality']"

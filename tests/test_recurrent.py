@@ -33,9 +33,11 @@ def test_an_epoch_ends_where_keras_own_loop_ends(sample, settings, monkeypatch):
     (*_, slow, unfused), ran = trained(sample, fused=False, **settings), []
     for loop in ("lstm_states", "gru_states"):
         states = getattr(recurrent, loop)
-        monkeypatch.setattr(recurrent, loop, lambda *arguments, loop=loop, states=states: ran.append(loop) or states(*arguments))
+        monkeypatch.setattr(recurrent, loop, lambda *arguments, loop=loop,
+                            states=states: ran.append(loop) or states(*arguments))
     *_, quick, fused = trained(sample, **settings)
-    assert tf.config.list_physical_devices("GPU") or set(ran) == {f"{settings['cell']}_states"}, "the compiled loop of this cell, and no other"
+    assert tf.config.list_physical_devices("GPU") or set(ran) == {
+        f"{settings['cell']}_states"}, "the compiled loop of this cell, and no other"
     np.testing.assert_allclose(fused, unfused, atol=2e-4)
     np.testing.assert_allclose(quick.loss, slow.loss, atol=1e-4)
     assert np.ptp(fused) > 1e-3  # it has learned to tell tweets apart, so agreement means something
@@ -45,21 +47,26 @@ def test_an_epoch_ends_where_keras_own_loop_ends(sample, settings, monkeypatch):
                          ids=["frozen", "recurrent dropout", "learning"])
 def test_frozen_vectors_arrive_with_their_distinct_words(sample, settings, shared, monkeypatch):
     seen, projected = [], recurrent._projected
-    monkeypatch.setattr(recurrent, "_projected", lambda sequences, *others: seen.append(hasattr(sequences, "distinct")) or projected(sequences, *others))
+    monkeypatch.setattr(recurrent, "_projected", lambda sequences,
+                        *others: seen.append(hasattr(sequences, "distinct"))
+                        or projected(sequences, *others))
     trained(sample, **settings)
-    assert tf.config.list_physical_devices("GPU") or set(seen) == {shared}, "without the mark training is slower, and nothing else would tell"
+    assert tf.config.list_physical_devices("GPU") or set(seen) == {
+        shared}, "without the mark training is slower, and nothing else would tell"
 
 
 def test_only_quick_networks_take_several_steps_at_once():
     matrix = np.ones((9, 3), "float32")
     assert build(RunConfig(), matrix).steps_per_execution == AT_ONCE > 1
-    assert build(RunConfig(fused=False), matrix).steps_per_execution == build(RunConfig(pooling="mean"), 3).steps_per_execution == 1
+    assert (build(RunConfig(fused=False), matrix).steps_per_execution
+            == build(RunConfig(pooling="mean"), 3).steps_per_execution == 1)
 
 
 def test_a_saved_quick_network_is_loaded_and_continued_with_either_loop(sample, tmp_path):
     model, prepared, _, probability = trained(sample, cell="lstm")
     again, reader = load_model(save_model(tmp_path/"run", model, prepared.reader))
-    np.testing.assert_allclose(predict(again, reader.inputs(sample.test)), probability, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(predict(again, reader.inputs(sample.test)), probability, rtol=0,
+                               atol=1e-6)
     plain = network(dataclasses.replace(prepared.reader.config, fused=False), prepared)
     plain.set_weights(model.get_weights())
     np.testing.assert_allclose(predict(plain, prepared.inputs["test"]), probability, atol=1e-6)
@@ -93,4 +100,5 @@ def test_predictions_keep_the_order_of_the_rows(sample):
 def test_training_again_gives_the_same_network_up_to_rounding(sample):
     first, second = (trained(sample, cell="gru", input_dropout=0.1)[3] for _ in range(2))
     np.testing.assert_allclose(first, second, rtol=0, atol=1e-5)
-    assert np.abs(trained(sample, cell="gru", input_dropout=0.1, seed=1)[3] - first).max() > 1e-3  # another seed is another network
+    # another seed is another network
+    assert np.abs(trained(sample, cell="gru", input_dropout=0.1, seed=1)[3] - first).max() > 1e-3

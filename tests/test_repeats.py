@@ -16,29 +16,33 @@ from disaster_nbdev.training import RunConfig
 
 NEAR = dict(rtol=0, atol=1e-6)  # probabilities of the same training on the same machine
 
-SMALL = RunConfig(pooling="attention", embedding="glove+corpus", cleaning="aware", use_keyword=True, words_from="all",
-                  vocabulary_size=0, hidden_size=8, dropout=0.3, input_dropout=0.2, recurrent_dropout=0.2, optimizer="adamw",
-                  learning_rate=0.01, schedule="linear", batch_size=80, epochs=2, patience=0)  # few batches: each width costs a compilation
+# few batches: each width costs a compilation
+SMALL = RunConfig(pooling="attention", embedding="glove+corpus", cleaning="aware", use_keyword=True,
+                  words_from="all", vocabulary_size=0, hidden_size=8, dropout=0.3,
+                  input_dropout=0.2, recurrent_dropout=0.2, optimizer="adamw", learning_rate=0.01,
+                  schedule="linear", batch_size=80, epochs=2, patience=0)
 
-CHANGES = {
-    "compiled loop": {},
-    "static vectors": {"embedding": "glove+minilm-static", "pooling": "both", "fused": False},
-    "encoder": {"embedding": "minilm", "use_keyword": False},
-    "learning vectors": {"cell": "lstm", "fused": False, "buckets": False, "embedding": "corpus", "finetune": True, "words_from": "train", "patience": 1},
-}
+CHANGES = {"compiled loop": {}, "static vectors": {"embedding": "glove+minilm-static",
+                                                   "pooling": "both", "fused": False},
+           "encoder": {"embedding": "minilm", "use_keyword": False},
+           "learning vectors": {"cell": "lstm", "fused": False, "buckets": False,
+                                "embedding": "corpus", "finetune": True, "words_from": "train",
+                                "patience": 1},}
 
 
 def settings(name: str) -> RunConfig:
     """One of the configurations; skips what needs the extra `encoder` where that is not installed."""
     config = dataclasses.replace(SMALL, **CHANGES[name])
-    if "minilm" in config.embedding and not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
+    if "minilm" in config.embedding and not installed("minilm"):
+        pytest.skip("the extra `encoder` is not installed")
     return config
 
 
 def few(rows: int = 200) -> Dataset:
     """The first tweets of the sample."""
     sample = load(ROOT/"data"/"sample")
-    return dataclasses.replace(sample, train=sample.train.head(rows), test=sample.test.head(rows // 2))
+    return dataclasses.replace(sample, train=sample.train.head(rows),
+                               test=sample.test.head(rows // 2))
 
 
 def single(config: RunConfig, dataset: Dataset) -> np.ndarray:
@@ -52,10 +56,12 @@ def single(config: RunConfig, dataset: Dataset) -> np.ndarray:
 def single_elsewhere(config: RunConfig, folder) -> np.ndarray:
     """The same in a process of its own, with a cache that is empty at first."""
     (folder/"config.json").write_text(json.dumps(dataclasses.asdict(config)))
-    code = ("import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np; import test_repeats as t; "
+    code = ("import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np; import "
+            "test_repeats as t; "
             "config = t.RunConfig(**json.load(open(sys.argv[2] + '/config.json'))); "
             "np.save(sys.argv[2] + '/alone.npy', t.single(config, t.few()))")
-    answer = run(sys.executable, "-c", code, str(ROOT/"tests"), str(folder), XDG_CACHE_HOME=str(folder/"cache"))
+    answer = run(sys.executable, "-c", code, str(ROOT/"tests"), str(folder),
+                 XDG_CACHE_HOME=str(folder/"cache"))
     assert answer.returncode == 0, answer.stderr[-2000:]
     return np.load(folder/"alone.npy")
 
@@ -76,9 +82,12 @@ def test_a_single_run_is_the_same_run_inside_a_repetition(name, tmp_path, monkey
 def test_other_trainings_in_the_process_leave_no_trace():
     config, dataset = settings("compiled loop"), few()
     first = single(config, dataset)
-    single(dataclasses.replace(config, cell="lstm", hidden_size=4, batch_size=160, epochs=1, seed=1), dataset)
-    single(dataclasses.replace(config, pooling="last", fused=False, buckets=False, finetune=True, epochs=1), dataset)
-    for draw in (random.random, np.random.random, lambda: model.keras.random.uniform((3,))): draw()  # whatever else draws by chance
+    single(dataclasses.replace(config, cell="lstm", hidden_size=4, batch_size=160, epochs=1,
+                               seed=1), dataset)
+    single(dataclasses.replace(config, pooling="last", fused=False, buckets=False, finetune=True,
+                               epochs=1), dataset)
+    for draw in (random.random, np.random.random, lambda: model.keras.random.uniform((3,))):
+        draw()  # whatever else draws by chance
     np.testing.assert_allclose(single(config, dataset), first, **NEAR)
 
 
@@ -93,20 +102,25 @@ def test_a_member_of_a_fold_is_a_training_of_its_own():
     config, dataset, seed = dataclasses.replace(SMALL, cell="none"), few(), 5
     fitted = crossfit(network_trainer(config, members=2), dataset, folds=2, seed=seed)
     kept, held = list(grouped_folds(dataset.train, 2, seed))[1]
-    frames = {"train": dataset.train.iloc[kept], "validation": dataset.train.iloc[held], "test": dataset.test}
-    members = [network_trainer(config)(frames, seed + 1 + 1000*member)["validation"] for member in (1, 0)]
+    frames = {"train": dataset.train.iloc[kept], "validation": dataset.train.iloc[held],
+              "test": dataset.test}
+    members = [network_trainer(config)(frames, seed + 1 + 1000*member)["validation"]
+               for member in (1, 0)]
     np.testing.assert_allclose(np.mean(members, axis=0), fitted.labelled[held], **NEAR)
 
 
 def test_the_words_of_the_test_tweets_are_in_every_training(monkeypatch):
     config, dataset, seen = dataclasses.replace(SMALL, cell="none"), few(), []
     made = training.read_words
-    monkeypatch.setattr(training, "read_words", lambda *given: seen.append(made(*given)) or seen[-1])
+    monkeypatch.setattr(training, "read_words",
+                        lambda *given: seen.append(made(*given)) or seen[-1])
     monkeypatch.setattr(training, "fit", lambda *given: None)
     training.prepare(config, dataset)
     repeated(network_trainer(config), dataset, ["study"], [42])
     (one, vectors), (other, again) = seen
-    assert one.vocabulary == other.vocabulary and one.ranks == other.ranks and np.array_equal(vectors, again)
+    assert one.vocabulary == other.vocabulary
+    assert one.ranks == other.ranks
+    assert np.array_equal(vectors, again)
 
 
 @pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA"])

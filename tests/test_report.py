@@ -34,14 +34,17 @@ HOSTILE = {
 
 def notebook(*cells, title="A study", **metadata):
     """A notebook that looks executed."""
-    return new_notebook(cells=[new_markdown_cell(f"# {title}\n\n> One sentence."), *cells], metadata=metadata)
+    return new_notebook(cells=[new_markdown_cell(f"# {title}\n\n> One sentence."), *cells],
+                        metadata=metadata)
 
 
 def cell(html=None, text=None, source="1", tags=(), **streams):
     """A code cell with outputs."""
     outputs = [new_output("stream", name=name, text=content) for name, content in streams.items()]
     if html is not None or text is not None:
-        outputs.append(new_output("execute_result", {"text/plain": text or "x"} | ({"text/html": html} if html else {})))
+        outputs.append(new_output("execute_result",
+                                  {"text/plain": text or "x"}
+                                  | ({"text/html": html} if html else {})))
     return new_code_cell(source, outputs=outputs, metadata={"tags": list(tags)})
 
 
@@ -54,29 +57,36 @@ def written(folder, name, content):
 
 def page(folder, *cells, **options):
     """The notebook of these cells as a page, parsed."""
-    path = write_site(folder / "site", {"compare": written(folder, "compare", notebook(*cells))}, **options)
+    path = write_site(folder / "site", {"compare": written(folder, "compare", notebook(*cells))},
+                      **options)
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
 def addresses(soup):
     """Whatever a browser might fetch or follow."""
-    names = ("src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction", "ping", "background")
-    return [element[name] for element in soup.find_all(True) for name in names if name in element.attrs]
+    names = ("src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction",
+             "ping", "background")
+    return [element[name] for element in soup.find_all(True) for name in names
+            if name in element.attrs]
 
 
 def outside(soup):
     """Addresses that are neither in the page nor a page of the report."""
-    return [a for a in addresses(soup) if not re.match(r"data:(image/|,$)|#|[\w.+=,-]+\.html(#|$)", a)]
+    return [a for a in addresses(soup)
+            if not re.match(r"data:(image/|,$)|#|[\w.+=,-]+\.html(#|$)", a)]
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_tweet_in_a_table_is_only_text(tmp_path, name):
     tweet = HOSTILE[name]
-    objects = {"dtype": object}                          # pandas' own strings cannot hold half a character
-    frame = pd.DataFrame([[tweet, 1.0]], pd.Index([tweet], name=tweet, **objects), pd.Index(["text", tweet], **objects), **objects)
+    # pandas' own strings cannot hold half a character
+    objects = {"dtype": object}
+    frame = pd.DataFrame([[tweet, 1.0]], pd.Index([tweet], name=tweet, **objects),
+                         pd.Index(["text", tweet], **objects), **objects)
     soup = page(tmp_path, cell(table(frame, caption=tweet, index=True).data))
     assert not soup.find(["script", "img", "iframe", "object"]) and not outside(soup)
-    assert not [name for element in soup.find_all(True) for name in element.attrs if name.startswith("on")]
+    assert not [name for element in soup.find_all(True) for name in element.attrs
+                if name.startswith("on")]
     cells = soup.select("table.data bdi")
     assert len(cells) == 7 and {element.parent.name for element in cells} == {"caption", "th", "td"}
     if name in ("script", "attribute", "jinja", "math", "markdown", "comment", "entity"):
@@ -86,9 +96,12 @@ def test_a_hostile_tweet_in_a_table_is_only_text(tmp_path, name):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_tweet_that_a_cell_prints_is_only_text(tmp_path, name):
-    tweet = HOSTILE[name].replace("\ud83d", "")         # the notebook's own file cannot hold half a character
-    error = new_code_cell(tweet, outputs=[new_output("error", ename="E", evalue=tweet, traceback=[tweet, "\x1b[0;31mE\x1b[0m"])])
-    soup = page(tmp_path, cell(text=tweet, source=tweet, stdout=tweet, stderr=tweet), error, new_raw_cell(tweet))
+    # the notebook's own file cannot hold half a character
+    tweet = HOSTILE[name].replace("\ud83d", "")
+    error = new_code_cell(tweet, outputs=[
+        new_output("error", ename="E", evalue=tweet, traceback=[tweet, "\x1b[0;31mE\x1b[0m"])])
+    soup = page(tmp_path, cell(text=tweet, source=tweet, stdout=tweet, stderr=tweet), error,
+                new_raw_cell(tweet))
     assert not soup.find(["script", "img", "iframe", "object"]) and not outside(soup)
     assert len(soup.find("main").find_all("pre")) == 7
     assert "\x1b" not in str(soup) and "\x00" not in str(soup)
@@ -105,22 +118,31 @@ def test_a_page_with_the_longest_tweets_stays_small(tmp_path):
 @given(st.text(max_size=200), st.text(max_size=50))
 def test_any_text_comes_out_as_itself(text, header):
     soup = BeautifulSoup(table(pd.DataFrame({header: [text]})).data, "html.parser")
-    assert [element.name for element in soup.find_all(True)] == ["div", "table", "thead", "tr", "th", "bdi", "tbody", "tr", "td", "bdi"]
+    assert ([element.name for element in soup.find_all(True)]
+            == ["div", "table", "thead", "tr", "th", "bdi", "tbody", "tr", "td", "bdi"])
     if all(c.isprintable() for c in text):
         assert soup.td.get_text() == text
 
 
 def test_outputs_that_bring_their_own_html_cannot_reach_out(tmp_path):
-    html = ('<link rel="stylesheet" href="https://c.example/a.css"><script src="https://c.example/a.js"></script>'
-            '<img src="https://c.example/a.png" alt="a picture"><a href="https://c.example">there</a><b onclick="x()">c</b>'
-            '<meta http-equiv="refresh" content="0;url=https://c.example"><svg><a xlink:href="javascript:x()">d</a></svg>'
-            '<iframe srcdoc="x"></iframe><base href="https://c.example"><form action="https://c.example"><input></form>')
-    prose = new_markdown_cell("![e](https://c.example/e.png) <https://c.example> [f](//c.example) [g](gru.html)")
-    widget = new_code_cell("w", outputs=[new_output("display_data", {"application/javascript": "alert(1)", "text/plain": "widget"})])
+    html = ('<link rel="stylesheet" href="https://c.example/a.css"><script '
+            'src="https://c.example/a.js"></script>' '<img src="https://c.example/a.png" alt="a '
+                                                     'picture"><a '
+                                                     'href="https://c.example">there</a><b '
+                                                     'onclick="x()">c</b>'
+            '<meta http-equiv="refresh" content="0;url=https://c.example"><svg><a '
+            'xlink:href="javascript:x()">d</a></svg>' '<iframe srcdoc="x"></iframe><base '
+                                                      'href="https://c.example"><form '
+                                                      'action="https://c.example"><input></form>')
+    prose = new_markdown_cell("![e](https://c.example/e.png) <https://c.example> [f](//c.example) "
+                              "[g](gru.html)")
+    widget = new_code_cell("w", outputs=[
+        new_output("display_data", {"application/javascript": "alert(1)", "text/plain": "widget"})])
     soup = page(tmp_path, cell(html), prose, widget)
     assert not outside(soup) and not soup.find(["script", "iframe", "base", "form"])
     assert len(soup.find_all("meta", attrs={"http-equiv": True})) == 1
-    assert "there (https://c.example)" in soup.get_text() and soup.find("a", string="g")["href"] == "gru.html"
+    assert "there (https://c.example)" in soup.get_text()
+    assert soup.find("a", string="g")["href"] == "gru.html"
     policy = soup.find("meta", attrs={"http-equiv": "Content-Security-Policy"})["content"]
     assert policy.startswith("default-src 'none'") and "script-src" not in policy
 
@@ -129,9 +151,11 @@ def test_an_ordinary_page_has_no_outside_address(tmp_path):
     import matplotlib.pyplot as plt
     figure, axes = plt.subplots()
     axes.plot([1, 2])
-    soup = page(tmp_path, cell(show(figure, "A line").data), cell(table(pd.DataFrame({"a": [1]})).data), cell(text="2"))
+    soup = page(tmp_path, cell(show(figure, "A line").data),
+                cell(table(pd.DataFrame({"a": [1]})).data), cell(text="2"))
     html = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
-    assert not outside(soup) and not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", html)
+    assert not outside(soup)
+    assert not re.search(r"""(src|href|url)\s*[=(]\s*["']?\s*(https?:)?//""", html)
     assert "@import" not in html and soup.find("img")["alt"] == "A line"
     image = soup.find("img")["src"]
     assert image.startswith("data:image/png;base64,iVBOR")
@@ -141,7 +165,8 @@ def test_the_frame_of_a_page(tmp_path):
     sections = [new_markdown_cell(f"## Part {n}\n\nText.") for n in range(4)]
     soup = page(tmp_path, *sections)
     assert soup.html["lang"] == "en" and soup.title.string == "A study"
-    assert soup.find("meta", attrs={"name": "viewport"}) and soup.find("a", class_="skip")["href"] == "#content"
+    assert soup.find("meta", attrs={"name": "viewport"})
+    assert soup.find("a", class_="skip")["href"] == "#content"
     assert soup.find("main")["id"] == "content" and len(soup.select("nav.contents li a")) == 4
     for link in soup.select("nav.contents a"):
         assert soup.find(id=link["href"][1:]).name == "h2"
@@ -150,12 +175,16 @@ def test_the_frame_of_a_page(tmp_path):
 
 
 def test_cells_are_folded_as_promised(tmp_path):
-    soup = page(tmp_path, new_raw_cell("---\nskip_exec: true\n---"), cell(source="cell = 'lstm'", tags=["parameters"]),
-                cell(source="cell = 'gru'", tags=["injected-parameters"]), cell(source="work()", stderr="\x1b[33ma warning\x1b[0m"))
+    soup = page(tmp_path, new_raw_cell("---\nskip_exec: true\n---"),
+                cell(source="cell = 'lstm'", tags=["parameters"]),
+                cell(source="cell = 'gru'", tags=["injected-parameters"]),
+                cell(source="work()", stderr="\x1b[33ma warning\x1b[0m"))
     details = {d.summary.get_text(): d for d in soup.find("main").find_all("details")}
-    assert list(details) == ["Parameters", "Parameters of this run", "Code", "Messages of the libraries"]
+    assert (list(details) == ["Parameters", "Parameters of this run", "Code",
+                              "Messages of the libraries"])
     assert [name for name, d in details.items() if d.has_attr("open")] == ["Parameters of this run"]
-    assert details["Messages of the libraries"].pre.get_text().strip() == "a warning" and "skip_exec" not in soup.get_text()
+    assert details["Messages of the libraries"].pre.get_text().strip() == "a warning"
+    assert "skip_exec" not in soup.get_text()
 
 
 @pytest.mark.parametrize("step", ["replace", "write"])
@@ -166,10 +195,12 @@ def test_an_interrupted_write_leaves_the_old_page(tmp_path, monkeypatch, step):
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
-    monkeypatch.setattr(*((os, "replace") if step == "replace" else (files, "new_file")), interrupted)
+    monkeypatch.setattr(*((os, "replace") if step == "replace" else (files, "new_file")),
+                        interrupted)
     with pytest.raises(KeyboardInterrupt):
         to_html(written(tmp_path, "compare", notebook(cell(text="second"))), index, [])
-    assert index.read_bytes() == before and [p.name for p in index.parent.iterdir()] == ["index.html"]
+    assert index.read_bytes() == before
+    assert [p.name for p in index.parent.iterdir()] == ["index.html"]
 
 
 def names(path):
@@ -182,21 +213,26 @@ def names(path):
 
 def test_every_page_lists_all_pages_whichever_call_made_it(tmp_path):
     study = written(tmp_path, "study", notebook(cell(text="1")))
-    run = written(tmp_path, "run", notebook(title="Training run", papermill={"input_path": "nbs/train.ipynb"}))
+    run = written(tmp_path, "run", notebook(title="Training run",
+                                            papermill={"input_path": "nbs/train.ipynb"}))
     site = tmp_path / "site"
-    write_site(site, {"compare": study, "lstm": run, "explore": study}, titles={"lstm": "LSTM & GloVe <50 d>"})
-    expected = [("index.html", "A study"), ("explore.html", "A study"), ("lstm.html", "LSTM & GloVe <50 d>")]
+    write_site(site, {"compare": study, "lstm": run, "explore": study},
+               titles={"lstm": "LSTM & GloVe <50 d>"})
+    expected = [("index.html", "A study"), ("explore.html", "A study"),
+                ("lstm.html", "LSTM & GloVe <50 d>")]
     assert [names(path) for path in sorted(site.iterdir())] == [expected] * 3
 
     body = (site / "lstm.html").read_text(encoding="utf-8").partition("<main")[2]
-    write_site(site, {"gru": run}, titles={"gru": "GRU"})            # a fresh clone: no notebook of the others at hand
+    # a fresh clone: no notebook of the others at hand
+    write_site(site, {"gru": run}, titles={"gru": "GRU"})
     expected.insert(2, ("gru.html", "GRU"))
     assert [names(path) for path in sorted(site.iterdir())] == [expected] * 4
     assert (site / "lstm.html").read_text(encoding="utf-8").partition("<main")[2] == body
     assert read_page(site / "lstm.html").group == "Networks"
 
     write_site(site, {}, remove=["lstm"])
-    assert [names(path) for path in sorted(site.iterdir())] == [[e for e in expected if e[0] != "lstm.html"]] * 3
+    assert ([names(path) for path in sorted(site.iterdir())]
+            == [[e for e in expected if e[0] != "lstm.html"]] * 3)
 
 
 def test_the_same_notebooks_make_the_same_bytes(tmp_path):
@@ -210,7 +246,8 @@ def test_files_that_are_not_ours_are_left_alone(tmp_path):
     site.mkdir()
     (site / "mine.html").write_text("<p>mine</p>")
     index = write_site(site, {})
-    assert (site / "mine.html").read_text() == "<p>mine</p>" and "mine.html" not in index.read_text(encoding="utf-8")
+    assert (site / "mine.html").read_text() == "<p>mine</p>"
+    assert "mine.html" not in index.read_text(encoding="utf-8")
     assert "have not been compared yet" in index.read_text(encoding="utf-8")
 
 
@@ -225,18 +262,26 @@ def test_the_banner_stands_on_every_page(tmp_path):
 
 
 def test_a_failed_run_says_so_everywhere(tmp_path):
-    broken = notebook(new_code_cell("x", outputs=[new_output("error", ename="ValueError", evalue="bad <cell>", traceback=["\x1b[31mline 1\x1b[0m"])]))
-    hint = new_markdown_cell('<span style="color:red">An Exception was encountered</span>', metadata={"tags": ["papermill-error-cell-tag"]})
+    broken = notebook(new_code_cell("x",
+                                    outputs=[new_output("error", ename="ValueError",
+                                                        evalue="bad <cell>",
+                                                        traceback=["\x1b[31mline 1\x1b[0m"])]))
+    hint = new_markdown_cell('<span style="color:red">An Exception was encountered</span>',
+                             metadata={"tags": ["papermill-error-cell-tag"]})
     broken.cells.insert(0, hint)
     site = tmp_path / "site"
-    write_site(site, {"compare": written(tmp_path, "c", notebook()), "lstm": written(tmp_path, "l", broken)}, "", {"lstm": "A <bad> cell."})
+    write_site(site, {"compare": written(tmp_path, "c", notebook()),
+                      "lstm": written(tmp_path, "l", broken)}, "", {"lstm": "A <bad> cell."})
     soup = BeautifulSoup((site / "lstm.html").read_text(encoding="utf-8"), "html.parser")
-    assert "A <bad> cell." in soup.select_one("main > .failed").get_text() and "An Exception" not in soup.get_text()
-    assert soup.find(id="error").strong.get_text() == "ValueError" and "bad <cell>" in soup.find(id="error").p.get_text()
+    assert "A <bad> cell." in soup.select_one("main > .failed").get_text()
+    assert "An Exception" not in soup.get_text()
+    assert soup.find(id="error").strong.get_text() == "ValueError"
+    assert "bad <cell>" in soup.find(id="error").p.get_text()
     assert soup.find(id="error").pre.get_text() == "line 1"
     write_site(site, {})
     for path in site.iterdir():
-        marks = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser").select("nav.pages .mark")
+        marks = BeautifulSoup(path.read_text(encoding="utf-8"),
+                              "html.parser").select("nav.pages .mark")
         assert [mark.find_parent("a")["href"] for mark in marks] == ["lstm.html"]
 
 
@@ -260,20 +305,27 @@ def test_a_half_written_notebook_is_named(tmp_path):
 
 
 def test_a_notebook_that_a_kernel_ran(tmp_path):
-    source = ("import pandas as pd, matplotlib.pyplot as plt\nfrom disaster_nbdev.report import show, table\n"
+    source = ("import pandas as pd, matplotlib.pyplot as plt\nfrom disaster_nbdev.report import "
+              "show, table\n"
               "figure, axes = plt.subplots()\nshow(figure, 'Nothing yet', 'An empty plot')")
-    content = notebook(new_code_cell(source), new_code_cell("table(pd.DataFrame({'text': ['<b>']}), 'One tweet')"),
+    content = notebook(new_code_cell(source), new_code_cell("table(pd.DataFrame({'text': "
+                                                            "['<b>']}), 'One tweet')"),
                        new_code_cell("print('\\x1b[1mbold\\x1b[0m')"), new_code_cell("1 / 0"))
     NotebookClient(content, kernel_name="python3", allow_errors=True, timeout=LONG).execute()
     soup = page(tmp_path, *content.cells[1:])
-    assert soup.find("img")["alt"] == "Nothing yet" and soup.select_one("table.data td").get_text() == "<b>"
-    assert soup.select_one("table.data caption").get_text() == "One tweet" and "bold" in soup.get_text()
+    assert soup.find("img")["alt"] == "Nothing yet"
+    assert soup.select_one("table.data td").get_text() == "<b>"
+    assert soup.select_one("table.data caption").get_text() == "One tweet"
+    assert "bold" in soup.get_text()
     assert soup.select_one(".error strong").get_text() == "ZeroDivisionError" and not outside(soup)
 
 
 def test_lines_printed_one_by_one_are_one_text(tmp_path):
     lines = [new_output("stream", name="stdout", text=f"epoch {i}\n") for i in range(3)]
-    notebook = new_notebook(cells=[new_markdown_cell("# Log"), new_code_cell("fit()", outputs=lines, metadata={"tags": ["log"]})])
+    notebook = new_notebook(cells=[new_markdown_cell("# Log"),
+                                   new_code_cell("fit()", outputs=lines,
+                                                 metadata={"tags": ["log"]})])
     nbformat.write(notebook, tmp_path/"compare.ipynb")
-    page = write_site(tmp_path/"site", {"compare": tmp_path/"compare.ipynb"}).read_text(encoding="utf-8")
+    page = write_site(tmp_path/"site",
+                      {"compare": tmp_path/"compare.ipynb"}).read_text(encoding="utf-8")
     assert "epoch 0\nepoch 1\nepoch 2" in page and "<summary>Log</summary>" in page

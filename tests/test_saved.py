@@ -19,13 +19,15 @@ from test_scoring import command, made, put, tweets
 def saved(tmp_path_factory):
     """A small run that is whole."""
     folder = made(tmp_path_factory.mktemp("run")/"toy", ranks={"fire": 1})
-    (folder/"operating.json").write_text(json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3}}))
+    (folder/"operating.json").write_text(
+        json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3}}))
     return folder
 
 
 def archive(folder, changes: dict, compression: int = zipfile.ZIP_STORED) -> None:
     """Write model.keras again, with other files in it; None leaves one out."""
-    with zipfile.ZipFile(folder/"model.keras") as old: files = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(folder/"model.keras") as old:
+        files = {name: old.read(name) for name in old.namelist()}
     with zipfile.ZipFile(folder/"model.keras", "w", compression) as new:
         for name, data in (files | changes).items():
             if data is not None: new.writestr(name, data)
@@ -33,7 +35,8 @@ def archive(folder, changes: dict, compression: int = zipfile.ZIP_STORED) -> Non
 
 def weights(folder, change) -> None:
     """Change the HDF5 file in model.keras."""
-    with zipfile.ZipFile(folder/"model.keras") as old: content = io.BytesIO(old.read("model.weights.h5"))
+    with zipfile.ZipFile(folder/"model.keras") as old:
+        content = io.BytesIO(old.read("model.weights.h5"))
     with h5py.File(content, "r+") as file: change(file)
     archive(folder, {"model.weights.h5": content.getvalue()})
 
@@ -57,38 +60,48 @@ def link(kind, *where):
 
 def dataset(*arguments, **options):
     """Another dataset in the place of the embedding's numbers."""
-    return lambda file: replaced(file, lambda group: group.create_dataset("0", *arguments, **options))
+    return lambda file: replaced(file,
+                                 lambda group: group.create_dataset("0", *arguments, **options))
 
 
-WEIGHTS = {
-    "external": (dataset((9, 3), "float32", external=[("/etc/hostname", 0, 108)]), "lies in another file"),
-    "virtual": (lambda file: replaced(file, virtual), "is put together from other files"),
-    "external link": (link(h5py.ExternalLink, "/tmp/other.h5", "/a"), "is a link to another place"),
-    "soft link": (link(h5py.SoftLink, "/layers/dense/vars/0"), "is a link to another place"),
-    "a linked group": (lambda file: file.__setitem__("more", h5py.ExternalLink("/tmp/other.h5", "/")), "is a link to another place"),
-    "200 TiB": (dataset((55 << 40, 1), "float32"), "does not hold so many numbers"),
-    "a bomb": (dataset(data=np.zeros((1 << 20, 3), "float32"), compression="gzip"), "in pieces or compressed"),
-    "text": (dataset(data="fire"), "does not hold numbers"),
-    "not a number": (dataset(data=np.full((9, 3), np.nan, "float32")), "not finite"),
-    "fewer words": (dataset(data=np.zeros((8, 3), "float32")), "vocabulary.json has 8 words, but the network knows 7"),
-    "other width": (dataset(data=np.zeros((9, 4), "float32")), "have the shapes"),
-    "no matrix": (dataset(data=np.zeros(27, "float32")), "have the shapes"),
-    "nothing": (lambda file: file.__delitem__("layers"), "holds no layers"),
-    "no embedding": (lambda file: file.__delitem__("layers/embedding"), "no weights of embedding"),
-    "an odd name": (lambda file: file.create_dataset("layers/dense/vars/x", data=1.0), "is no place of weights"),
-}
+WEIGHTS = {"external": (dataset((9, 3), "float32", external=[("/etc/hostname", 0, 108)]),
+                        "lies in another file"), "virtual": (lambda file: replaced(file, virtual),
+                                                             "is put together from other files"),
+           "external link": (link(h5py.ExternalLink, "/tmp/other.h5", "/a"),
+                             "is a link to another place"),
+           "soft link": (link(h5py.SoftLink, "/layers/dense/vars/0"), "is a link to another place"),
+           "a linked group": (lambda file: file.__setitem__("more",
+                                                            h5py.ExternalLink("/tmp/other.h5",
+                                                                              "/")),
+                              "is a link to another place"),
+           "200 TiB": (dataset((55 << 40, 1), "float32"), "does not hold so many numbers"),
+           "a bomb": (dataset(data=np.zeros((1 << 20, 3), "float32"), compression="gzip"),
+                      "in pieces or compressed"), "text": (dataset(data="fire"),
+                                                           "does not hold numbers"),
+           "not a number": (dataset(data=np.full((9, 3), np.nan, "float32")), "not finite"),
+           "fewer words": (dataset(data=np.zeros((8, 3), "float32")),
+                           "vocabulary.json has 8 words, but the network knows 7"),
+           "other width": (dataset(data=np.zeros((9, 4), "float32")), "have the shapes"),
+           "no matrix": (dataset(data=np.zeros(27, "float32")), "have the shapes"),
+           "nothing": (lambda file: file.__delitem__("layers"), "holds no layers"),
+           "no embedding": (lambda file: file.__delitem__("layers/embedding"),
+                            "no weights of embedding"),
+           "an odd name": (lambda file: file.create_dataset("layers/dense/vars/x", data=1.0),
+                           "is no place of weights"),}
 
 
 def described(change):
     """Change the description of the network in model.keras."""
     def write(folder):
-        with zipfile.ZipFile(folder/"model.keras") as old: network = json.loads(old.read("config.json"))
+        with zipfile.ZipFile(folder/"model.keras") as old:
+            network = json.loads(old.read("config.json"))
         change(network["config"]["layers"])
         archive(folder, {"config.json": json.dumps(network)})
     return write
 
 
-def layer(layers: list, name: str) -> dict: return next(each for each in layers if each["name"] == name)
+def layer(layers: list, name: str) -> dict:
+    return next(each for each in layers if each["name"] == name)
 
 
 ARCHIVES = {
@@ -141,18 +154,22 @@ def refused(folder, tmp_path, sentence: str) -> None:
     """Scoring says so, names the run and leaves the output alone."""
     source = put(tweets(5), tmp_path/"in.csv")
     (tmp_path/"out.csv").write_text("precious")
-    with pytest.raises(UserError) as caught: score_file(str(source), str(tmp_path/"out.csv"), folder, workers=2)
+    with pytest.raises(UserError) as caught:
+        score_file(str(source), str(tmp_path/"out.csv"), folder, workers=2)
     said = str(caught.value)
     assert sentence in said and str(folder) in said and "\n" not in said and len(said) < 600, said
     assert "train it" not in said
-    assert (tmp_path/"out.csv").read_text() == "precious" and sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv", "run"]
+    assert (tmp_path/"out.csv").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv", "run"]
     with pytest.raises(UserError): score_texts(str(folder), ["fire"], [None])
 
 
 def keras_refuses(folder) -> None:
     """Whoever loads the run with Keras, to go on training or to compare, is answered the same way."""
     with pytest.raises(UserError) as caught: load_model(folder)
-    assert str(folder) in str(caught.value) and "\n" not in str(caught.value) and len(str(caught.value)) < 600
+    assert str(folder) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
 @pytest.fixture
@@ -181,8 +198,11 @@ def test_hostile_archives(kind, copy, tmp_path):
 def test_hostile_json(name, content, sentence, copy, tmp_path):
     (copy/name).write_bytes(content)
     if not name.startswith("operating"): keras_refuses(copy)
-    with pytest.raises(UserError) as caught: score_file(str(put(tweets(5), tmp_path/"in.csv")), str(tmp_path/"out.csv"), copy)
-    assert sentence in str(caught.value) and "train it" not in str(caught.value) and "\n" not in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        score_file(str(put(tweets(5), tmp_path/"in.csv")), str(tmp_path/"out.csv"), copy)
+    assert sentence in str(caught.value)
+    assert "train it" not in str(caught.value)
+    assert "\n" not in str(caught.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "run"]
 
 
@@ -204,12 +224,15 @@ def test_files_that_are_too_large_are_not_read(copy, tmp_path):
 @pytest.mark.parametrize("kind", ["external", "200 TiB"])
 def test_the_command_answers_with_one_line_and_exit_code_2(kind, copy, tmp_path):
     weights(copy, WEIGHTS[kind][0])
-    answer = run(*command(put(tweets(5), tmp_path/"in.csv"), "--run", copy, "--output", tmp_path/"out.csv"))
-    assert answer.returncode == 2 and WEIGHTS[kind][1] in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+    answer = run(*command(put(tweets(5), tmp_path/"in.csv"), "--run", copy, "--output",
+                          tmp_path/"out.csv"))
+    assert (answer.returncode == 2 and WEIGHTS[kind][1] in answer.stderr
+            and len(answer.stderr.strip().splitlines()) == 1), answer.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "run"]
 
 
 def test_a_whole_run_passes_every_check(copy, saved):
     archive(copy, {})
-    np.testing.assert_array_equal(score_texts(str(copy), ["fire"], [None]), score_texts(str(saved), ["fire"], [None]))
+    np.testing.assert_array_equal(score_texts(str(copy), ["fire"], [None]),
+                                  score_texts(str(saved), ["fire"], [None]))
     load_model(copy)

@@ -26,16 +26,19 @@ from disaster_nbdev.scoring import ADDED, score, score_file, score_texts
 WORDS = "fire flood party calm storm train news love".split()
 
 
-def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 1.0, **settings) -> Path:
+def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 1.0,
+         **settings) -> Path:
     """A random network, saved as a run is."""
     from disaster_nbdev.model import build
     from disaster_nbdev.reader import Reader, save_reader
     from disaster_nbdev.training import RunConfig
     from disaster_nbdev.vocabulary import Vocabulary
-    config, rng = RunConfig(use_keyword=True, hidden_size=4, **settings), np.random.default_rng(seed)
+    config, rng = RunConfig(use_keyword=True, hidden_size=4,
+                            **settings), np.random.default_rng(seed)
     folder.mkdir()
     model = build(config, rng.normal(size=(9, 3)).astype("float32"))
-    model.set_weights([(scale * rng.normal(size=w.shape)).astype("float32") for w in model.get_weights()])
+    model.set_weights([(scale * rng.normal(size=w.shape)).astype("float32")
+                       for w in model.get_weights()])
     model.save(folder/"model.keras")
     save_reader(folder, Reader(config, Vocabulary(tuple(WORDS), (1,) * 8), ranks))
     return folder
@@ -45,14 +48,17 @@ def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 
 def saved(tmp_path_factory):
     """A run with the facts of its operating points."""
     folder = made(tmp_path_factory.mktemp("run")/"toy")
-    (folder/"operating.json").write_text(json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3}, "fitted_on": "validation"}))
+    (folder/"operating.json").write_text(
+        json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3},
+                    "fitted_on": "validation"}))
     return folder
 
 
 def tweets(n: int, seed: int = 0) -> pd.DataFrame:
     """Rows of random words."""
     rng = np.random.default_rng(seed)
-    return pd.DataFrame({"id": [f"{i:07d}" for i in range(n)], "keyword": [["", "fire", "train%20news"][i % 3] for i in range(n)],
+    return pd.DataFrame({"id": [f"{i:07d}" for i in range(n)],
+                         "keyword": [["", "fire", "train%20news"][i % 3] for i in range(n)],
                          "text": [" ".join(row) for row in rng.choice(WORDS, (n, 6))]})
 
 
@@ -64,7 +70,8 @@ def command(*words: object) -> list[str]:
 def asked(*words: object) -> str:
     """What a mistake is answered with."""
     answer = run(*command(*words))
-    assert answer.returncode == 2 and "Traceback" not in answer.stderr and len(answer.stderr.strip().splitlines()) == 1, answer.stderr
+    assert (answer.returncode == 2 and "Traceback" not in answer.stderr
+            and len(answer.stderr.strip().splitlines()) == 1), answer.stderr
     return answer.stderr
 
 
@@ -74,7 +81,9 @@ def said(call) -> str:
     return str(caught.value)
 
 
-FRAME = pd.DataFrame({"id": ["007", "8", "9"], "keyword": ["fire", "", "train%20news"], "text": ['Fire, "big"\nfire', " zzz ", "party 🎉 café"], "note": ["NA", " x ", "1.50"]})
+FRAME = pd.DataFrame({"id": ["007", "8", "9"], "keyword": ["fire", "", "train%20news"],
+                      "text": ['Fire, "big"\nfire', " zzz ", "party 🎉 café"],
+                      "note": ["NA", " x ", "1.50"]})
 
 
 def put(frame: pd.DataFrame, path: Path) -> Path:
@@ -104,7 +113,8 @@ def test_every_form_becomes_every_form(form, into, saved, tmp_path):
     source, target = put(FRAME, tmp_path/f"in.{form}"), tmp_path/f"out.{into}"
     assert score_file(str(source), str(target), saved).rows == 3
     scored, expected = got(target), score(FRAME, saved)
-    assert list(scored) == [*FRAME, *ADDED] and scored[list(FRAME)].to_numpy().tolist() == FRAME.to_numpy().tolist()
+    assert list(scored) == [*FRAME, *ADDED]
+    assert scored[list(FRAME)].to_numpy().tolist() == FRAME.to_numpy().tolist()
     odds = np.sqrt(expected.probability / (1 - expected.probability)) # the temperature is 2
     np.testing.assert_allclose(scored.probability, odds / (1 + odds), rtol=1e-6)
     assert scored.label.tolist() == expected.label.tolist()
@@ -112,16 +122,21 @@ def test_every_form_becomes_every_form(form, into, saved, tmp_path):
 
 
 def test_json_keeps_every_character_and_parquet_every_type(saved, tmp_path):
-    lines = ['{"id":12345678901234567890, "x": 1.10,"text":"fire","deep":{"a":[1, 2]}}', '{"n":1e400,"text": "flood"}', '{"text":"a","big":' + "9" * 5000 + "}"]
+    lines = ['{"id":12345678901234567890, "x": 1.10,"text":"fire","deep":{"a":[1, 2]}}',
+             '{"n":1e400,"text": "flood"}', '{"text":"a","big":' + "9" * 5000 + "}"]
     (tmp_path/"in.jsonl").write_text("\n".join(lines) + "\n\n")
     score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"), saved)
     written = (tmp_path/"out.jsonl").read_text().splitlines()
-    assert [new.startswith(old[:-1]) for new, old in zip(written, lines)] == [True] * 3 and [list(json.loads(line, parse_int=str))[-3:] for line in written] == [list(ADDED)] * 3
-    table = pa.table({"id": pa.array([1, 2], pa.uint8()), "when": pa.array([0, None], pa.timestamp("ms")), "tags": [["a"], []], "text": pa.array(["fire", "flood"]).dictionary_encode()})
+    assert [new.startswith(old[:-1]) for new, old in zip(written, lines)] == [True] * 3
+    assert [list(json.loads(line, parse_int=str))[-3:] for line in written] == [list(ADDED)] * 3
+    table = pa.table({"id": pa.array([1, 2], pa.uint8()),
+                      "when": pa.array([0, None], pa.timestamp("ms")), "tags": [["a"], []],
+                      "text": pa.array(["fire", "flood"]).dictionary_encode()})
     pq.write_table(table, tmp_path/"in.parquet")
     score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.parquet"), saved)
     assert pq.read_table(tmp_path/"out.parquet").select(table.column_names).equals(table)
-    assert "which cannot be written as CSV" in said(lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved))
+    assert ("which cannot be written as CSV" in said(
+        lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved)))
 
 
 def test_the_keyword_is_read_from_its_column(saved, tmp_path):
@@ -135,15 +150,18 @@ def test_the_keyword_is_read_from_its_column(saved, tmp_path):
 
 def test_operating_points_and_priorities(saved, tmp_path):
     source, given = put(tweets(200), tmp_path/"in.csv"), score(tweets(200), saved).probability
-    for point, threshold in [("balanced", 0.5), ("recall-0.90", 0.4), ("recall-0.95", 0.3), ("0.8", 0.8)]:
+    for point, threshold in [("balanced", 0.5), ("recall-0.90", 0.4), ("recall-0.95", 0.3),
+                             ("0.8", 0.8)]:
         score_file(str(source), str(tmp_path/"out.csv"), saved, point=point)
         scored = got(tmp_path/"out.csv")
         assert scored.label.tolist() == (given > threshold).astype(int).tolist()
-        assert scored.priority.tolist() == np.select([given > 0.4, given > 0.3], ["high", "medium"], "low").tolist()
+        assert (scored.priority.tolist() == np.select([given > 0.4, given > 0.3],
+                                                      ["high", "medium"], "low").tolist())
     assert "Unknown operating point 'recall-0.99': this run has balanced, recall-0.90, recall-0.95" in asked(source, "--run", saved, "--operating-point", "recall-0.99")
 
 
-PACKED = gzip.compress(b"text\n" + bytes(np.random.default_rng(0).integers(97, 122, 90_000, "uint8")) + b"\n")
+PACKED = gzip.compress(b"text\n" + bytes(
+    np.random.default_rng(0).integers(97, 122, 90_000, "uint8")) + b"\n")
 HOSTILE = [ # content, what is said
     (b"", "is empty"),
     (b"\n\n", "is empty"),
@@ -173,10 +191,12 @@ HOSTILE = [ # content, what is said
 
 
 @pytest.mark.parametrize("content, sentence", HOSTILE, ids=[sentence for _, sentence in HOSTILE])
-def test_a_hostile_file_is_one_sentence_and_leaves_the_output_alone(content, sentence, saved, tmp_path):
+def test_a_hostile_file_is_one_sentence_and_leaves_the_output_alone(content, sentence, saved,
+                                                                    tmp_path):
     (tmp_path/"in.csv").write_bytes(content)
     (tmp_path/"out.csv").write_text("precious")
-    assert sentence in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved, workers=1))
+    assert (sentence in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"),
+                                                saved, workers=1)))
     assert (tmp_path/"out.csv").read_text() == "precious" and len(list(tmp_path.iterdir())) == 2
 
 
@@ -208,13 +228,19 @@ def test_files_that_are_none(saved, tmp_path):
     (tmp_path/"folder.parquet").mkdir()
     score = lambda source, target: said(lambda: score_file(str(source), str(target), saved))
     assert score(tmp_path, "-") == f"{tmp_path} cannot be read: Is a directory."
-    assert score(tmp_path/"folder.parquet", "-") == f"{tmp_path}/folder.parquet cannot be read: Is a directory."
-    assert score(tmp_path/"none.parquet", "-") == f"{tmp_path}/none.parquet cannot be read: No such file or directory."
-    assert "is a folder: name a file" in score(source, tmp_path) and "each need a name" in score("", "-")
-    assert "The input and the output each need a name" in asked(source, "--run", saved, "--output", "")
+    assert (score(tmp_path/"folder.parquet", "-")
+            == f"{tmp_path}/folder.parquet cannot be read: Is a directory.")
+    assert (score(tmp_path/"none.parquet", "-")
+            == f"{tmp_path}/none.parquet cannot be read: No such file or directory.")
+    assert "is a folder: name a file" in score(source, tmp_path)
+    assert "each need a name" in score("", "-")
+    assert ("The input and the output each need a name" in asked(source, "--run", saved, "--output",
+                                                                 ""))
     for closed, sentence in [("<&-", "Standard input is closed"), (">&-", "")]:
-        answer = run("bash", "-c", f"disaster score {'-' if sentence else source} --run {saved} {closed}")
-        assert "Traceback" not in answer.stderr and sentence in answer.stderr and answer.returncode == 2, answer.stderr
+        answer = run("bash", "-c",
+                     f"disaster score {'-' if sentence else source} --run {saved} {closed}")
+        assert ("Traceback" not in answer.stderr and sentence in answer.stderr
+                and answer.returncode == 2), answer.stderr
 
 
 def test_columns_that_cannot_be_kept_are_one_sentence(saved, tmp_path):
@@ -225,19 +251,26 @@ def test_columns_that_cannot_be_kept_are_one_sentence(saved, tmp_path):
     text, raw = pa.array(["fire"]), pa.array([b"\xff"])
     for target, name in [("out.jsonl", "JSON lines"), ("out.csv", "CSV")]:
         assert sentence(pa.table({"text": text, "raw": raw}), target) == f"The column raw holds binary, which cannot be written as {name}: write Parquet."
-    assert "list<element: binary>, which cannot be written as JSON lines" in sentence(pa.table({"text": text, "raw": pa.array([[b"a"]])}), "out.jsonl")
-    assert "has the column text twice" in sentence(pa.table([text, text], names=["text", "text"]), "out.csv")
-    assert "is damaged" in sentence(pa.table({"text": pa.Array.from_buffers(pa.string(), 1, raw.buffers())}), "out.csv")
-    pq.write_table(pa.table({"text": text, "x": [float("nan")], "deep": [[{"y": float("inf")}]]}), source)
+    assert ("list<element: binary>, which cannot be written as JSON lines" in sentence(
+        pa.table({"text": text, "raw": pa.array([[b"a"]])}), "out.jsonl"))
+    assert ("has the column text twice" in sentence(pa.table([text, text], names=["text", "text"]),
+                                                    "out.csv"))
+    assert ("is damaged" in sentence(pa.table(
+        {"text": pa.Array.from_buffers(pa.string(), 1, raw.buffers())}), "out.csv"))
+    pq.write_table(pa.table({"text": text, "x": [float("nan")], "deep": [[{"y": float("inf")}]]}),
+                   source)
     score_file(str(source), str(tmp_path/"out.jsonl"), saved)
-    assert json.loads((tmp_path/"out.jsonl").read_text(), parse_constant=lambda name: pytest.fail(name))["deep"] == [{"y": None}]
+    assert (json.loads((tmp_path/"out.jsonl").read_text(),
+                       parse_constant=lambda name: pytest.fail(name))["deep"] == [{"y": None}])
 
 
 def test_no_row_is_taken_for_the_end(saved, tmp_path):
-    frame = tweets(3 * 16_384 - 1) # what an earlier version put behind the end stands where its chunks end
+    # what an earlier version put behind the end stands where its chunks end
+    frame = tweets(3 * 16_384 - 1)
     frame.loc[frame.index % 16_384 > 16_380, ["id", "keyword", "text"]] = "\x1ethe end\x1e"
     source = put(frame, tmp_path/"in.csv")
-    assert score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1).rows == len(frame) and got(tmp_path/"out.csv").id.tolist() == frame.id.tolist()
+    assert score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1).rows == len(frame)
+    assert got(tmp_path/"out.csv").id.tolist() == frame.id.tolist()
 
 
 def test_odd_tables_that_are_scored(saved, tmp_path):
@@ -245,30 +278,36 @@ def test_odd_tables_that_are_scored(saved, tmp_path):
         (tmp_path/"in.csv").write_bytes(content)
         score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved)
         return pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False)
-    assert scored(b"text,id\n").columns.tolist() == ["text", "id", *ADDED] and (tmp_path/"out.csv").read_bytes() == b"text,id,probability,label,priority\n"
+    assert scored(b"text,id\n").columns.tolist() == ["text", "id", *ADDED]
+    assert (tmp_path/"out.csv").read_bytes() == b"text,id,probability,label,priority\n"
     assert len(scored(b"text\nfire")) == 1
     assert scored("\ufefftext\n\nfire\n".encode()).text.tolist() == ["fire"]
-    assert scored(b'"my\ntext",text\r\n"a\r\nb","x, ""y"""\r\n').iloc[0, :2].tolist() == ["a\r\nb", 'x, "y"']
+    assert (scored(b'"my\ntext",text\r\n"a\r\nb","x, ""y"""\r\n').iloc[0, :2].tolist()
+            == ["a\r\nb", 'x, "y"'])
     assert scored(b'text\n"' + b"fire " * 600_000 + b'"\n').text.str.len().tolist() == [3_000_000]
-    assert scored("text\n\U0001F525\n<b>\n=1+1\n\u202Eerif\n\x07\n".encode()).probability.astype(float).between(0, 1).tolist() == [True] * 5
+    assert (scored("text\n\U0001F525\n<b>\n=1+1\n\u202Eerif\n\x07\n".encode()).probability.astype(
+        float).between(0, 1).tolist() == [True] * 5)
 
 
 def test_a_table_of_many_chunks_is_scored_the_same_by_any_number_of_workers(saved, tmp_path):
     frame = tweets(40_000)
     source = put(frame, tmp_path/"in.csv")
-    for workers in (1, 2): score_file(str(source), str(tmp_path/f"{workers}.csv"), saved, workers=workers)
+    for workers in (1, 2):
+        score_file(str(source), str(tmp_path/f"{workers}.csv"), saved, workers=workers)
     assert_same_scores(got(tmp_path/"1.csv"), got(tmp_path/"2.csv"))
     written = got(tmp_path/"1.csv")
     assert written.id.tolist() == frame.id.tolist()
     given = score_texts(str(saved), frame.text.tolist(), frame.keyword.tolist(), [0.5])
     assert written.label.tolist() == (given > 0.5).astype(int).tolist()
     few = frame.sample(100, random_state=1)
-    np.testing.assert_allclose(score_texts(str(saved), few.text.tolist(), few.keyword.tolist()), given[few.index], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(score_texts(str(saved), few.text.tolist(), few.keyword.tolist()),
+                               given[few.index], rtol=0, atol=1e-6)
 
 
 def assert_same_scores(one: pd.DataFrame, other: pd.DataFrame) -> None:
     """The same rows, probabilities to within rounding, and the same labels and priorities."""
-    np.testing.assert_allclose(one.probability, other.probability, rtol=0, atol=1.1e-6) # of seven digits each
+    # of seven digits each
+    np.testing.assert_allclose(one.probability, other.probability, rtol=0, atol=1.1e-6)
     rest = [name for name in one if name != "probability"]
     assert one[rest].equals(other[rest])
 
@@ -278,10 +317,12 @@ def test_a_threshold_on_a_probability_gives_the_same_labels_in_any_order(step, t
     folder, frame = made(tmp_path/"run", cell="lstm", scale=0.5), tweets(20_000)
     given = np.sort(score_texts(str(folder), frame.text.tolist(), frame.keyword.tolist()))
     high, medium = float(given[15_000]) + step, float(given[5_000]) + step
-    (folder/"operating.json").write_text(json.dumps({"temperature": 0.7, "thresholds": {"0.90": high, "0.95": medium}}))
+    (folder/"operating.json").write_text(
+        json.dumps({"temperature": 0.7, "thresholds": {"0.90": high, "0.95": medium}}))
     point = repr(float(given[10_000]) + step)
     assert given[5_000] < given[10_000] < given[15_000]
-    orders = [frame, frame.sample(frac=1, random_state=1), frame.iloc[::-1], frame.iloc[9_000:11_000], frame.iloc[7:8]]
+    orders = [frame, frame.sample(frac=1, random_state=1), frame.iloc[::-1],
+              frame.iloc[9_000:11_000], frame.iloc[7:8]]
     outputs = []
     for number, part in enumerate(orders):
         source, target = put(part, tmp_path/f"{number}.csv"), tmp_path/f"out-{number}.csv"
@@ -289,12 +330,15 @@ def test_a_threshold_on_a_probability_gives_the_same_labels_in_any_order(step, t
         outputs.append(got(target).sort_values("id"))
     whole = outputs[0].set_index("id", drop=False)
     assert set(whole.priority) == {"high", "medium", "low"} and set(whole.label) == {0, 1}
-    for part in outputs[1:]: assert_same_scores(part.reset_index(drop=True), whole.loc[part.id].reset_index(drop=True))
+    for part in outputs[1:]:
+        assert_same_scores(part.reset_index(drop=True), whole.loc[part.id].reset_index(drop=True))
 
 
 def begun(source: Path, target: Path, saved: Path, parts: int, *words: object) -> subprocess.Popen:
     """A run in the background that has finished so many parts."""
-    process = subprocess.Popen(command(source, "--output", target, "--run", saved, "--workers", 1, *words), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(command(source, "--output", target, "--run", saved, "--workers", 1,
+                                       *words), stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)
     folder, until = target.with_name(f".{target.name}.parts"), time.monotonic() + 60
     while len(list(folder.glob("*.part"))) < parts:
         assert process.poll() is None and time.monotonic() < until, process.communicate()
@@ -316,14 +360,20 @@ def test_a_killed_run_goes_on_and_a_second_one_is_refused(long, saved, tmp_path)
     target = tmp_path/"out.csv"
     process = begun(source, target, saved, 2)
     process.send_signal(signal.SIGSTOP)
-    assert "is being written by another run" in said(lambda: score_file(str(source), str(target), saved))
+    assert ("is being written by another run" in said(
+        lambda: score_file(str(source), str(target), saved)))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not target.exists() and len(list((tmp_path/".out.csv.parts").glob("*.part"))) >= 2
     told = []
-    done = score_file(str(source), str(target), saved, workers=1, tell=lambda text, passing=False: told.append(text))
-    assert told[0] == "Goes on from an earlier run." and done.kept >= 2 * 16_384 and done.rows == 8 * 16_384
-    assert_same_scores(got(target), pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False).astype({"probability": float, "label": int}))
+    done = score_file(str(source), str(target), saved, workers=1, tell=lambda text,
+                      passing=False: told.append(text))
+    assert told[0] == "Goes on from an earlier run."
+    assert done.kept >= 2 * 16_384
+    assert done.rows == 8 * 16_384
+    assert_same_scores(got(target), pd.read_csv(io.BytesIO(whole), dtype=str,
+                                                keep_default_na=False).astype(
+                                                    {"probability": float, "label": int}))
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -332,11 +382,14 @@ def test_ctrl_c_keeps_the_parts_and_says_so(long, saved, tmp_path):
     process = begun(source, tmp_path/"out.csv", saved, 1)
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130 and "the same command goes on from there" in stderr and "Traceback" not in stderr
+    assert process.returncode == 130
+    assert "the same command goes on from there" in stderr
+    assert "Traceback" not in stderr
     other = tmp_path/"other.csv" # the input has changed: parts of another file are of no use
     other.write_bytes(source.read_bytes()[:100_000].rsplit(b"\n", 1)[0] + b"\n")
     told = []
-    score_file(str(other), str(tmp_path/"out.csv"), saved, tell=lambda text, passing=False: told.append(text))
+    score_file(str(other), str(tmp_path/"out.csv"), saved, tell=lambda text,
+               passing=False: told.append(text))
     assert told[0] == "Starts anew, since the input has changed since an earlier run was stopped."
     score_file(str(other), str(tmp_path/"fresh.csv"), saved)
     assert_same_scores(got(tmp_path/"out.csv"), got(tmp_path/"fresh.csv"))
@@ -344,11 +397,13 @@ def test_ctrl_c_keeps_the_parts_and_says_so(long, saved, tmp_path):
 
 def test_workers_end_when_their_parent_is_killed(long, saved, tmp_path):
     process = begun(long[0], tmp_path/"out.csv", saved, 1, "--workers", 2)
-    children = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    children = [int(pid) for pid in Path(
+        f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     assert len(children) >= 2
     process.kill()
     process.wait()
-    alive = lambda pid: Path(f"/proc/{pid}/stat").exists() and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    alive = lambda pid: Path(f"/proc/{pid}/stat").exists() and Path(
+        f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     until = time.monotonic() + 20
     while any(map(alive, children)) and time.monotonic() < until: time.sleep(0.05)
     assert not any(map(alive, children))
@@ -366,7 +421,8 @@ def test_a_worker_that_is_killed_is_one_sentence(long, saved, tmp_path, monkeypa
     def ending(workers, run):
         with real(workers, run) as pool: yield Ending(pool)
     monkeypatch.setattr(scoring, "processes", ending)
-    assert "A worker process was ended from outside" in said(lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2))
+    assert ("A worker process was ended from outside" in said(
+        lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2)))
     assert (tmp_path/".out.csv.parts").is_dir()
 
 
@@ -384,15 +440,22 @@ class Failing:
 def test_what_is_done_is_kept_unless_the_input_is_wrong(error, saved, tmp_path, monkeypatch):
     source, told = put(tweets(40_000), tmp_path/"in.csv"), []
     monkeypatch.setattr(scoring, "score_texts", Failing(2, error))
-    with pytest.raises(UserError if isinstance(error, (UserError, BrokenExecutor)) else type(error)): score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1)
-    assert len(list((tmp_path/".out.csv.parts").glob("*.part"))) == 2 and (tmp_path/".out.csv.parts").stat().st_mode & 0o777 == 0o700
+    with pytest.raises(UserError if isinstance(error, (UserError, BrokenExecutor))
+                       else type(error)):
+        score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1)
+    assert len(list((tmp_path/".out.csv.parts").glob("*.part"))) == 2
+    assert (tmp_path/".out.csv.parts").stat().st_mode & 0o777 == 0o700
     monkeypatch.undo()
-    again = lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, tell=lambda text, passing=False: told.append(text))
+    again = lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1,
+                               tell=lambda text, passing=False: told.append(text))
     with monkeypatch.context() as other: # parts of another version of the program are not joined with its own
         other.setattr(scoring, "scoring_code", lambda: "0" * 64)
         other.setattr(scoring, "score_texts", Failing(1, KeyError("a")))
         with pytest.raises(KeyError): again()
-    assert again().kept == 0 and [text for text in told if "anew" in text] == ["Starts anew, since the program is another since an earlier run was stopped."] * 2
+    assert again().kept == 0
+    assert ([text for text in told if "anew" in text] == ["Starts anew, since the program is "
+                                                          "another since an earlier run was "
+                                                          "stopped."] * 2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
@@ -400,17 +463,23 @@ def test_an_output_keeps_its_mode_and_nothing_is_joined_beside_it(saved, tmp_pat
     source, seen, settled, real = put(tweets(10), tmp_path/"in.csv"), [], [], scoring.join_parts
     (tmp_path/"out.csv").touch(0o640)
     os.chmod(tmp_path/"out.csv", 0o640)
-    monkeypatch.setattr(scoring, "join_parts", lambda *arguments: (real(*arguments), seen.extend(path.name for path in tmp_path.iterdir())))
+    monkeypatch.setattr(scoring, "join_parts",
+                        lambda *arguments: (real(*arguments),
+                                            seen.extend(path.name for path in tmp_path.iterdir())))
     monkeypatch.setattr(scoring, "settled", lambda path: settled.append(path.name))
     score_file(str(source), str(tmp_path/"out.csv"), saved)
-    assert (tmp_path/"out.csv").stat().st_mode & 0o777 == 0o640 and sorted(seen) == [".out.csv.parts", "in.csv", "out.csv"]
-    assert settled[-2:] == ["whole.part.tmp", tmp_path.name] # the disk holds the output before its parts go
+    assert (tmp_path/"out.csv").stat().st_mode & 0o777 == 0o640
+    assert sorted(seen) == [".out.csv.parts", "in.csv", "out.csv"]
+    # the disk holds the output before its parts go
+    assert settled[-2:] == ["whole.part.tmp", tmp_path.name]
     score_file(str(source), str(tmp_path/"new.csv"), saved)
     assert (tmp_path/"new.csv").stat().st_mode == source.stat().st_mode
 
 
 def test_parts_are_out_of_reach_before_they_are_removed(saved, tmp_path, monkeypatch):
-    source, folder, seen, real = put(tweets(10), tmp_path/"in.csv"), tmp_path/".out.csv.parts", [], shutil.rmtree
+    source, folder, seen, real = put(tweets(10),
+                                     tmp_path
+                                     /"in.csv"), tmp_path/".out.csv.parts", [], shutil.rmtree
     def removing(path, *rest, **more):
         seen.append((Path(path) != folder, folder.exists()))
         real(path, *rest, **more)
@@ -420,7 +489,8 @@ def test_parts_are_out_of_reach_before_they_are_removed(saved, tmp_path, monkeyp
 
 
 def test_a_run_that_is_trained_anew_meanwhile_is_not_mixed_in(saved, tmp_path, monkeypatch):
-    folder, source, real = made(tmp_path/"run"), put(tweets(40_000), tmp_path/"in.csv"), scoring.crew
+    folder, source, real = made(tmp_path/"run"), put(tweets(40_000),
+                                                     tmp_path/"in.csv"), scoring.crew
     score_file(str(source), str(tmp_path/"before.csv"), folder, workers=1)
     @contextlib.contextmanager
     def retraining(*arguments):
@@ -432,9 +502,13 @@ def test_a_run_that_is_trained_anew_meanwhile_is_not_mixed_in(saved, tmp_path, m
 
 
 def test_threads_of_one_process_score_as_one(tmp_path):
-    folder = str(made(tmp_path/"run", ranks={word: place for place, word in enumerate(WORDS)}, cleaning="aware"))
+    folder = str(made(tmp_path/"run", ranks={word: place for place, word in enumerate(WORDS)},
+                      cleaning="aware"))
     rng = np.random.default_rng(0)
-    texts = [" ".join(f"{a}{b}" for a, b in zip(rng.choice(WORDS, 6), rng.choice([*WORDS, "X" * 9, *map(str, range(9_999))], 6))) for _ in range(2_000)]
+    texts = [" ".join(f"{a}{b}" for a, b in zip(rng.choice(WORDS, 6),
+                                                rng.choice([*WORDS, "X" * 9,
+                                                            *map(str, range(9_999))], 6)))
+             for _ in range(2_000)]
     parts = [texts[start:start + 100] for start in range(0, len(texts), 100)]
     alone = [score_texts(folder, part, [None] * 100) for part in parts]
     scoring.opened_run.cache_clear() # nothing is learned yet
@@ -442,7 +516,9 @@ def test_threads_of_one_process_score_as_one(tmp_path):
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        with ThreadPoolExecutor(4) as threads: together = list(threads.map(lambda part: score_texts(folder, part, [None] * 100), parts))
+        with ThreadPoolExecutor(4) as threads:
+            together = list(threads.map(lambda part: score_texts(folder, part, [None] * 100),
+                                        parts))
     finally: sys.setswitchinterval(before)
     np.testing.assert_allclose(np.concatenate(together), np.concatenate(alone), rtol=0, atol=1e-6)
 
@@ -459,7 +535,10 @@ def test_a_damaged_run_is_one_sentence(name, content, saved, tmp_path):
     (tmp_path/"run"/name).write_bytes(content)
     source = put(tweets(10), tmp_path/"in.csv")
     sentence = said(lambda: score_file(str(source), str(tmp_path/"out.csv"), tmp_path/"run"))
-    assert "no usable saved run" in sentence and name in sentence and "train it" not in sentence and "\n" not in sentence
+    assert "no usable saved run" in sentence
+    assert name in sentence
+    assert "train it" not in sentence
+    assert "\n" not in sentence
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "run"]
 
 
@@ -467,13 +546,16 @@ def test_pipes(saved):
     text = 'text,who\n"Fire, near the station",a\nzzz,b\n"two\nlines",c\n'
     for given in (text.encode(), gzip.compress(text.encode())):
         answer = subprocess.run(command("-", "--run", saved), input=given, capture_output=True)
-        assert answer.returncode == 0 and pd.read_csv(io.BytesIO(answer.stdout)).who.tolist() == ["a", "b", "c"]
-    answer = subprocess.run(command("-", "--run", saved, "--format", "jsonl"), input=b'{"text": "fire"}\n', capture_output=True)
+        assert answer.returncode == 0
+        assert pd.read_csv(io.BytesIO(answer.stdout)).who.tolist() == ["a", "b", "c"]
+    answer = subprocess.run(command("-", "--run", saved, "--format", "jsonl"),
+                            input=b'{"text": "fire"}\n', capture_output=True)
     assert json.loads(answer.stdout)["text"] == "fire"
 
 
 def test_a_reader_that_leaves_early_is_no_mistake(long, saved):
-    process = subprocess.Popen(command(long[0], "--run", saved), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command(long[0], "--run", saved), stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True)
     assert process.stdout.readline().startswith("id,keyword,text,probability")
     process.stdout.close()
     assert process.stderr.read() == "" and process.wait(timeout=30) == 128 + signal.SIGPIPE
@@ -482,10 +564,15 @@ def test_a_reader_that_leaves_early_is_no_mistake(long, saved):
 def test_outputs_that_cannot_be_written(saved, tmp_path):
     source = put(tweets(10), tmp_path/"in.csv")
     (tmp_path/"file").write_text("")
-    assert "cannot be written: No such file or directory" in asked(source, "--run", saved, "--output", tmp_path/"none"/"out.csv")
-    for target, sentence in [(tmp_path/"file"/"out.csv", "Not a directory"), (tmp_path, "is a folder"), (source, "is the input"), (tmp_path/"out.xlsx", "must be one of")]:
+    assert ("cannot be written: No such file or directory" in asked(source, "--run", saved,
+                                                                    "--output", tmp_path/"none"
+                                                                    /"out.csv"))
+    for target, sentence in [(tmp_path/"file"/"out.csv", "Not a directory"),
+                             (tmp_path, "is a folder"), (source, "is the input"),
+                             (tmp_path/"out.xlsx", "must be one of")]:
         assert sentence in said(lambda: score_file(str(source), str(target), saved))
-    if Path("/dev/full").exists(): assert "No space left" in asked(source, "--run", saved, "--output", "/dev/full")
+    if Path("/dev/full").exists():
+        assert "No space left" in asked(source, "--run", saved, "--output", "/dev/full")
     (tmp_path/"link.csv").symlink_to("real.csv")
     score_file(str(source), str(tmp_path/"link.csv"), saved)
     assert (tmp_path/"link.csv").is_symlink() and len(got(tmp_path/"real.csv")) == 10
@@ -499,19 +586,24 @@ def test_a_cluster_gives_the_same(saved, tmp_path):
     assert_same_scores(got(tmp_path/"here.csv"), got(tmp_path/"there.csv"))
 
 
-def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tmp_path, monkeypatch):
+def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tmp_path,
+                                                                       monkeypatch):
     pytest.importorskip("distributed")
     from disaster_nbdev import cluster
     source = put(tweets(10), tmp_path/"in.csv")
-    monkeypatch.setattr(cluster, "check_software", lambda *_: None) # here: as for one that joins later
+    # here: as for one that joins later
+    monkeypatch.setattr(cluster, "check_software", lambda *_: None)
     monkeypatch.setattr(cluster, "_package_hash", lambda: "0" * 12)
-    assert "runs another disaster_nbdev" in said(lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, cluster="local"))
+    assert "runs another disaster_nbdev" in said(
+        lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, cluster="local"))
     assert (tmp_path/".out.csv.parts").is_dir()
 
 
 def test_scoring_words_does_not_load_tensorflow(saved, tmp_path):
     source = put(tweets(10), tmp_path/"in.csv")
     code = ("import sys; from pathlib import Path; from disaster_nbdev.scoring import score_file; "
-            f"score_file({str(source)!r}, {str(tmp_path/'out.csv')!r}, Path({str(saved)!r}), point='recall-0.90'); "
-            "print([m for m in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'torch', 'jax', 'distributed') if m in sys.modules])")
+            f"score_file({str(source)!r}, {str(tmp_path/'out.csv')!r}, Path({str(saved)!r}), "
+            f"point='recall-0.90'); " "print([m for m in ('tensorflow', 'keras', 'sklearn', "
+                                      "'matplotlib', 'torch', 'jax', 'distributed') if m in "
+                                      "sys.modules])")
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"

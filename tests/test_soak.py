@@ -24,7 +24,10 @@ def tried(command: soak.Work, name: str = "SIGTERM", limit: float = 60) -> dict:
 
 def test_a_command_that_ends_as_it_should(tmp_path):
     found = tried(work(tmp_path, "import sys, time; time.sleep(2)"))
-    assert found["killed"] and found["code"] == -signal.SIGTERM and found["again"] == 0 and soak.faults(found) == []
+    assert found["killed"]
+    assert found["code"] == -signal.SIGTERM
+    assert found["again"] == 0
+    assert soak.faults(found) == []
 
 
 def test_an_orphan_is_found_and_ended(tmp_path, monkeypatch):
@@ -37,7 +40,9 @@ def test_an_orphan_is_found_and_ended(tmp_path, monkeypatch):
     command = work(tmp_path, code)
     command.life["scorer"] = 30.0  # long enough for the child to start, whatever the load
     found = tried(command, "SIGKILL")
-    assert len(found["orphans"]) == 1 and "time.sleep(600)" in found["orphans"][0] and soak.faults(found) == ["orphans"]
+    assert len(found["orphans"]) == 1
+    assert "time.sleep(600)" in found["orphans"][0]
+    assert soak.faults(found) == ["orphans"]
     assert not soak.alive(str(os.getpid())) and not running(int((tmp_path/"begun").read_text()))
 
 
@@ -48,8 +53,11 @@ def running(pid: int) -> bool:
 
 
 def test_a_command_that_does_not_end_is_found(tmp_path):
-    found = tried(work(tmp_path, "import time; time.sleep(600)"), "SIGCHLD", limit=5)  # which nobody minds
-    assert found["hang"] and found["again"] is None and {"hang", "the next run is not right"} <= set(soak.faults(found))
+    # which nobody minds
+    found = tried(work(tmp_path, "import time; time.sleep(600)"), "SIGCHLD", limit=5)
+    assert found["hang"]
+    assert found["again"] is None
+    assert {"hang", "the next run is not right"} <= set(soak.faults(found))
 
 
 def test_a_half_written_result_is_found(tmp_path):
@@ -63,7 +71,9 @@ def test_a_half_written_result_is_found(tmp_path):
     record = Record(tmp_path, [sys.executable, "-c", code], life={"scorer": 60.0})
     (tmp_path/"a").touch()
     found = tried(record, "SIGKILL", limit=5)
-    assert found["damaged"] == ["b is missing"] and "damaged" in soak.faults(found) and not found["equal"]
+    assert found["damaged"] == ["b is missing"]
+    assert "damaged" in soak.faults(found)
+    assert not found["equal"]
 
 
 def test_a_traceback_and_a_next_run_that_fails_are_found(tmp_path):
@@ -71,13 +81,18 @@ def test_a_traceback_and_a_next_run_that_fails_are_found(tmp_path):
     command = work(tmp_path, code)
     command.life["scorer"] = 30.0
     found = tried(command, "SIGINT")
-    assert found["traceback"] and found["again"] == 3 and set(soak.faults(found)) == {"the next run is not right", "traceback"}
+    assert found["traceback"]
+    assert found["again"] == 3
+    assert set(soak.faults(found)) == {"the next run is not right", "traceback"}
 
 
 def test_what_is_killed_is_found_by_what_it_is(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600) # ipykernel_launcher"], env={**os.environ, soak.MARK: "x y"})
+    process = subprocess.Popen([sys.executable, "-c",
+                                "import time; time.sleep(600) # ipykernel_launcher"],
+                               env={**os.environ, soak.MARK: "x y"})
     try:
-        assert soak.victims(process, "x y", "kernel") == [process.pid] == soak.victims(process, "x y", "launcher")
+        assert (soak.victims(process, "x y", "kernel") == [process.pid]
+                == soak.victims(process, "x y", "launcher"))
         assert soak.victims(process, "x y", "worker") == [] == soak.victims(process, "x", "kernel")
     finally:
         process.kill()
@@ -88,19 +103,23 @@ def test_what_is_killed_is_found_by_what_it_is(tmp_path):
 def test_a_seed_that_is_not_that_of_the_record_is_refused(tmp_path):
     (tmp_path/"trust.json").write_text(json.dumps({"seed": 1, "kills": 2, "trials": []}))
     assert soak.opened(tmp_path/"trust.json", 5, 1, True)["kills"] == 5
-    with pytest.raises(SystemExit, match="begun with seed 1"): soak.opened(tmp_path/"trust.json", 5, 2, True)
+    with pytest.raises(SystemExit, match="begun with seed 1"):
+        soak.opened(tmp_path/"trust.json", 5, 2, True)
 
 
 def test_a_few_kills_end_well_and_become_a_page(tmp_path):
-    words = [sys.executable, str(ROOT/"tests"/"soak.py"), "--kills", "5", "--seed", "4", "--output", str(tmp_path/"trust.json")]
+    words = [sys.executable, str(ROOT/"tests"/"soak.py"), "--kills", "5", "--seed", "4", "--output",
+             str(tmp_path/"trust.json")]
     answer = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=850)
     assert answer.returncode == 0, answer.stdout + answer.stderr
     from disaster_nbdev.trust import outcome_table, read_trust
     facts = read_trust(tmp_path)
     table = outcome_table(facts)
     assert table.process.tolist() == list(soak.TARGETS) and table.kills.sum() == 5
-    page = run("papermill", str(ROOT/"nbs"/"trust.ipynb"), str(tmp_path/"trust.ipynb"), "-p", "output", str(tmp_path), DISASTER_DATA=str(ROOT/"data"/"sample"))
-    assert page.returncode == 0 and "5 processes were killed" in (tmp_path/"trust.ipynb").read_text()
+    page = run("papermill", str(ROOT/"nbs"/"trust.ipynb"), str(tmp_path/"trust.ipynb"), "-p",
+               "output", str(tmp_path), DISASTER_DATA=str(ROOT/"data"/"sample"))
+    assert page.returncode == 0
+    assert "5 processes were killed" in (tmp_path/"trust.ipynb").read_text()
 
 
 def test_a_record_of_a_soak_is_a_page_of_the_report(sample, tmp_path):
@@ -116,4 +135,6 @@ def test_success_without_the_results_is_found(tmp_path):
         """A command that says it has done its work, and has not."""
         def right(self): return False
     found = tried(Nothing(tmp_path, [sys.executable, "-c", ""], life={"scorer": 1.0}), "SIGKILL")
-    assert found["code"] == 0 and found["damaged"] == ["exit code 0 without the right results"] and not found["equal"]
+    assert found["code"] == 0
+    assert found["damaged"] == ["exit code 0 without the right results"]
+    assert not found["equal"]

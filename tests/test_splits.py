@@ -19,8 +19,10 @@ def judged(right: np.ndarray, name: str = "a", split: str = "study") -> pd.DataF
     """Predictions that are right where the array (tweets, seeds) says so."""
     tweets, seeds = right.shape
     target = np.arange(tweets) % 2
-    tables = [pd.DataFrame({"run": name, "split": split, "seed": seed, "id": np.arange(tweets), "target": target,
-                            "probability": np.where(right[:, seed] == (target == 1), 0.9, 0.1)}) for seed in range(seeds)]
+    tables = [pd.DataFrame({"run": name, "split": split, "seed": seed, "id": np.arange(tweets),
+                            "target": target, "probability": np.where(right[:, seed]
+                                                                      == (target == 1), 0.9, 0.1)})
+              for seed in range(seeds)]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -28,7 +30,8 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     rng, covered = np.random.default_rng(0), 0
     for _ in range(200):
         hard = rng.beta(4, 1, 300)  # how likely each tweet is judged rightly; 0.8 on average
-        low, high = splits.middle(splits.resampled_means((rng.random((300, 3)) < hard[:, None]).mean(1)[:, None]))[:, 0]
+        low, high = splits.middle(splits.resampled_means(
+            (rng.random((300, 3)) < hard[:, None]).mean(1)[:, None]))[:, 0]
         covered += low <= 0.8 <= high
     assert 0.90 <= covered / 200 <= 0.99
 
@@ -51,7 +54,8 @@ def test_with_one_seed_the_sign_flip_is_mcnemars_test(ahead, behind):
 @settings(deadline=None, max_examples=20)
 def test_means_and_differences_agree_with_the_single_trainings(draw, seeds):
     rng = np.random.default_rng(draw)
-    table = pd.concat([judged(rng.random((40, seeds)) < 0.8, "a"), judged(rng.random((40, seeds)) < 0.6, "b")], ignore_index=True)
+    table = pd.concat([judged(rng.random((40, seeds)) < 0.8, "a"),
+                       judged(rng.random((40, seeds)) < 0.6, "b")], ignore_index=True)
     single = splits.by_split_and_seed(table).groupby("run").accuracy
     means = splits.summary(table).set_index("run")
     assert means["mean"].to_dict() == pytest.approx(single.mean().to_dict())
@@ -63,9 +67,12 @@ def test_means_and_differences_agree_with_the_single_trainings(draw, seeds):
 
 def test_a_run_that_lacks_a_split_is_left_out_there_only():
     right = np.arange(40)[:, None] < 30
-    table = pd.concat([judged(right, "a"), judged(right, "a", "grouped"), judged(right, "b")], ignore_index=True)
-    assert {name: list(part) for name, part in splits.shares(table).items()} == {"study": ["a", "b"], "grouped": ["a"]}
-    assert splits.paired(table).split.tolist() == ["study"] and splits.optimism(table).run.tolist() == ["a"]
+    table = pd.concat([judged(right, "a"), judged(right, "a", "grouped"), judged(right, "b")],
+                      ignore_index=True)
+    assert ({name: list(part) for name, part in splits.shares(table).items()}
+            == {"study": ["a", "b"], "grouped": ["a"]})
+    assert splits.paired(table).split.tolist() == ["study"]
+    assert splits.optimism(table).run.tolist() == ["a"]
 
 
 @given(st.builds(RunConfig, cell=st.sampled_from(["gru", "lstm"]), pooling=st.sampled_from(["last", "both", "attention"]), use_keyword=st.booleans(),
@@ -108,28 +115,36 @@ def test_a_missing_or_cut_file_is_damage_too(record):
     whole = (record/"predictions.csv").read_bytes()
     for content in (b"", whole[:-9], b"\xff\xfe\x00"):
         (record/"predictions.csv").write_bytes(content)
-        with pytest.raises(UserError, match="damaged or gone"): splits.read_repeats(record.parent.parent)
+        with pytest.raises(UserError, match="damaged or gone"):
+            splits.read_repeats(record.parent.parent)
     (record/"predictions.csv").unlink()
-    with pytest.raises(UserError, match="damaged or gone"): splits.read_repeats(record.parent.parent)
+    with pytest.raises(UserError, match="damaged or gone"):
+        splits.read_repeats(record.parent.parent)
 
 
 def papermill(template, folder, *words, data=ROOT/"data"/"sample"):
     """Run a report template on the sample."""
-    return run("papermill", f"nbs/{template}.ipynb", str(folder/f"{template}.ipynb"), "-p", "output", str(folder/"report"), *words, DISASTER_DATA=str(data))
+    return run("papermill", f"nbs/{template}.ipynb", str(folder/f"{template}.ipynb"), "-p",
+               "output", str(folder/"report"), *words, DISASTER_DATA=str(data))
 
 
 def quiet(path):
     """Whether a reader of the notebook sees neither warnings nor errors."""
-    outputs = [output for cell in json.loads(path.read_text())["cells"] for output in cell.get("outputs", [])]
-    return not [output for output in outputs if output.get("name") == "stderr" or output["output_type"] == "error"]
+    outputs = [output for cell in json.loads(path.read_text())["cells"]
+               for output in cell.get("outputs", [])]
+    return not [output for output in outputs if output.get("name") == "stderr"
+                or output["output_type"] == "error"]
 
 
 def test_the_splits_template_writes_a_record_that_can_be_read(tmp_path, sample):
-    answer = papermill("splits", tmp_path, "-p", "baseline", "logistic-words", "-y", "seeds: [1, 2]")
+    answer = papermill("splits", tmp_path, "-p", "baseline", "logistic-words", "-y",
+                       "seeds: [1, 2]")
     assert answer.returncode == 0, answer.stderr
     one, = splits.read_repeats(tmp_path/"report")
-    assert (one.name, one.facts["kind"], one.facts["seeds"], one.facts["splits"]) == ("logistic-words", "baseline", [1, 2], ["study", "grouped", "keyword"])
-    assert one.facts["data"]["train_sha256"] == sample.fingerprint["train_sha256"] and set(one.table().id) <= set(sample.train.id)
+    assert ((one.name, one.facts["kind"], one.facts["seeds"], one.facts["splits"])
+            == ("logistic-words", "baseline", [1, 2], ["study", "grouped", "keyword"]))
+    assert one.facts["data"]["train_sha256"] == sample.fingerprint["train_sha256"]
+    assert set(one.table().id) <= set(sample.train.id)
     assert quiet(tmp_path/"splits.ipynb")
 
 
@@ -169,4 +184,5 @@ def test_an_ablation_of_small_networks_is_written_and_read(tmp_path, sample):
     splits.write_ablation(tmp_path, sample, made, stepwise, compared)
     facts, read = splits.read_ablation(tmp_path)
     assert facts["variants"]["+ keyword"]["use_keyword"] and facts["splits"] == ["grouped"]
-    assert splits.ablation_table(read, compared)["mean"].tolist() == pytest.approx(splits.ablation_table(made, compared)["mean"].tolist(), abs=0.01)
+    assert (splits.ablation_table(read, compared)["mean"].tolist()
+            == pytest.approx(splits.ablation_table(made, compared)["mean"].tolist(), abs=0.01))

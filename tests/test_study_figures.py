@@ -50,13 +50,14 @@ def test_raw_tokens(kaggle):
     found = values(exploration.token_figures(kaggle.train.text))
     assert (found["distinct tokens"], found["tokens that occur once"]) == (16_134, 9_792)
     assert found["tokens per tweet, mean"] == exactly(14.452778142650729)
-    assert (found["tokens per tweet, median"], found["tokens per tweet, most"], found["tokens per tweet, fewest"]) == (15, 29, 1)
+    assert ((found["tokens per tweet, median"], found["tokens per tweet, most"],
+             found["tokens per tweet, fewest"]) == (15, 29, 1))
 
 
 def test_vocabulary_of_the_cleaned_text(cleaned):
     found = values(exploration.frequency_figures(exploration.word_frequencies(cleaned)))
-    assert found == {"vocabulary": 13_230, "words with frequency > 1": 5_677, "words with frequency = 1": 7_553,
-                     "first rank with frequency 1": 5_678}
+    assert (found == {"vocabulary": 13_230, "words with frequency > 1": 5_677,
+                      "words with frequency = 1": 7_553, "first rank with frequency 1": 5_678})
 
 
 def test_counts_are_written_as_the_study_wrote_them(kaggle, cleaned):
@@ -64,8 +65,8 @@ def test_counts_are_written_as_the_study_wrote_them(kaggle, cleaned):
               exploration.token_figures(kaggle.train.text).value,
               exploration.frequency_figures(exploration.word_frequencies(cleaned)).value]
     written = {exploration.notation(value) for table in tables for value in table}
-    assert written >= {"7,613", "3,263", "4,342", "3,271", "7,552", "5,080", "221", "3,341", "16,134", "9,792", "15", "29",
-                       "1", "13,230", "5,677", "7,553", "5,678"}
+    assert (written >= {"7,613", "3,263", "4,342", "3,271", "7,552", "5,080", "221", "3,341",
+                        "16,134", "9,792", "15", "29", "1", "13,230", "5,677", "7,553", "5,678"})
 
 
 def test_split(kaggle):
@@ -102,7 +103,8 @@ def test_what_is_known_of_the_data(kaggle):
     counts = found[["train tweets", "test tweets"]].T.to_dict("list")
     assert counts["broken encoding"] == [612, 286] and counts["HTML entity"] == [359, 164]
     assert counts["emoji or pictograph"] == [0, 0]
-    assert found.loc["web address", ["label 1 with it", "label 1 without it"]].astype(float).round(2).tolist() == [0.55, 0.30]
+    assert (found.loc["web address", ["label 1 with it", "label 1 without it"]].astype(float).round(
+        2).tolist() == [0.55, 0.30])
     repeated = values(exploration.repeats(kaggle.train))
     assert repeated["tweets that repeat an earlier raw text"] == 110
     assert repeated["tweets that repeat an earlier cleaned text"] == 869
@@ -111,19 +113,24 @@ def test_what_is_known_of_the_data(kaggle):
 
 def test_figures_are_the_same_in_another_process(kaggle):
     "Samples and the layout of the word cloud do not depend on the process (hash seed) that draws them."
-    code = ("import hashlib; from disaster_nbdev import exploration as e; from disaster_nbdev.data import load; t = load().train; "
-            "print(hashlib.sha256(e._cloud(e.word_leanings(t.text, t.target), 42, 60).tobytes()).hexdigest(), "
+    code = ("import hashlib; from disaster_nbdev import exploration as e; from disaster_nbdev.data "
+            "import load; t = load().train; "
+            "print(hashlib.sha256(e._cloud(e.word_leanings(t.text, t.target), 42, "
+            "60).tobytes()).hexdigest(), "
             "e.length_samples(t, more_than=25).id.tolist(), e.before_after(t).before.tolist())")
-    drawn = {subprocess.run([sys.executable, "-X", "utf8", "-c", code], env={**os.environ, "PYTHONHASHSEED": seed},
-                            capture_output=True, check=True).stdout for seed in ("1", "2")}
+    drawn = {subprocess.run([sys.executable, "-X", "utf8", "-c", code],
+                            env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True,
+                            check=True).stdout for seed in ("1", "2")}
     assert len(drawn) == 1 and drawn.pop()
 
 
 # The cleaning on any text. The second implementation walks through the text and uses no pattern.
 
-PICTOGRAPHS = [(0x1F600, 0x1F64F), (0x1F300, 0x1F5FF), (0x1F680, 0x1F6FF), (0x1F1E0, 0x1F1FF), (0x2500, 0x2BEF), (0x2702, 0x27B0),
-               (0x24C2, 0x1F251), (0x1F926, 0x1F937), (0x10000, 0x10FFFF), (0x200D, 0x200D), (0x2640, 0x2642), (0x2600, 0x2B55),
-               (0x23CF, 0x23CF), (0x23E9, 0x23E9), (0x231A, 0x231A), (0xFE0F, 0xFE0F), (0x3030, 0x3030)]
+PICTOGRAPHS = [(0x1F600, 0x1F64F), (0x1F300, 0x1F5FF), (0x1F680, 0x1F6FF), (0x1F1E0, 0x1F1FF),
+               (0x2500, 0x2BEF), (0x2702, 0x27B0), (0x24C2, 0x1F251), (0x1F926, 0x1F937),
+               (0x10000, 0x10FFFF), (0x200D, 0x200D), (0x2640, 0x2642), (0x2600, 0x2B55),
+               (0x23CF, 0x23CF), (0x23E9, 0x23E9), (0x231A, 0x231A), (0xFE0F, 0xFE0F),
+               (0x3030, 0x3030)]
 
 
 def without_runs(text, start, inside):
@@ -153,10 +160,12 @@ def cleaned_plainly(text):
 
 
 # Random characters seldom make an address or a hashtag; pieces of tweets among them do.
-PIECES = st.sampled_from([
-    "http", "HTTP", "https://t.co/a1", "ht", "tp", "@", "#", "#fire", "@bob_1", "&amp;", "\x89Û_", "_", "Fire", " ", "\n", "\u00a0", "\u2003",
-    "\x1c", "7", "\u0663", "\u00b2", "\u0130", "\u212a", "\U0001F525", "\u200d", "\ufe0f", "é", "ß", "ſ"])
-TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=8).map("".join), st.lists(st.one_of(PIECES, st.characters()), max_size=12).map("".join))
+PIECES = st.sampled_from(["http", "HTTP", "https://t.co/a1", "ht", "tp", "@", "#", "#fire",
+                          "@bob_1", "&amp;", "\x89Û_", "_", "Fire", " ", "\n", "\u00a0", "\u2003",
+                          "\x1c", "7", "\u0663", "\u00b2", "\u0130", "\u212a", "\U0001F525",
+                          "\u200d", "\ufe0f", "é", "ß", "ſ"])
+TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=8).map("".join),
+                  st.lists(st.one_of(PIECES, st.characters()), max_size=12).map("".join))
 
 
 @settings(max_examples=400, deadline=None)

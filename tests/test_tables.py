@@ -18,14 +18,16 @@ from disaster_nbdev.comparison import read_leaderboard
 from disaster_nbdev.csvfile import BYTES
 from disaster_nbdev.data import UserError, load, read_table, read_tweets
 from disaster_nbdev.scoring import ADDED, score_file
-from disaster_nbdev.tables import Form, Lines, Rows, chunk_bytes, chunks, csv_chunks, form_of, head_bytes
+from disaster_nbdev.tables import Form, Lines, Rows, chunk_bytes, chunks, csv_chunks, form_of
+from disaster_nbdev.tables import head_bytes
 from test_scoring import made, said, saved  # noqa: F401 (a fixture)
 
 
 def rows(content: bytes, folder: Path, name: str = "in.csv", size: int = 3) -> list[dict]:
     """What scoring reads of a file."""
     (folder/name).write_bytes(content)
-    return [row for chunk in csv_chunks(str(folder/name), size, ["text"]) for row in chunk.table.to_pylist()]
+    return [row for chunk in csv_chunks(str(folder/name), size, ["text"])
+            for row in chunk.table.to_pylist()]
 
 
 READ = {  # what a file holds, and the texts that are read
@@ -98,16 +100,23 @@ def test_every_reader_says_the_same(name, saved, tmp_path):  # noqa: F811
     scoring = said(lambda: rows(content, tmp_path))
     assert sentence in scoring
     assert said(lambda: read_table(tmp_path/"in.csv", ("text",))) == scoring
-    assert said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved)) == scoring and not (tmp_path/"out.csv").exists()
-    answer = subprocess.run([sys.executable, "-c", "import sys\nfrom disaster_nbdev.tables import csv_chunks\nlist(csv_chunks('-', wanted=['text']))"], input=content, capture_output=True)
+    assert (said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved))
+            == scoring)
+    assert not (tmp_path/"out.csv").exists()
+    answer = subprocess.run([sys.executable, "-c", "import sys\nfrom disaster_nbdev.tables import "
+                                                   "csv_chunks\nlist(csv_chunks('-', "
+                                                   "wanted=['text']))"], input=content,
+                            capture_output=True)
     assert scoring.replace(str(tmp_path/"in.csv"), "-") in answer.stderr.decode(), "a pipe too"
 
 
 def test_the_leaderboard_is_read_by_the_same_reader(tmp_path):
-    (tmp_path/"leaderboard.csv").write_bytes(b"sep=;\r\nrun;score;date\r\ngru-glove;0.5;2026-01-02\r\n")
+    (tmp_path/"leaderboard.csv").write_bytes(
+        b"sep=;\r\nrun;score;date\r\ngru-glove;0.5;2026-01-02\r\n")
     assert read_leaderboard(tmp_path) == {"gru-glove": 0.5}
     (tmp_path/"leaderboard.csv").write_bytes(b'run,score,date\ngru-glove,"0.5" or so,2026-01-02\n')
-    assert "leaderboard.csv, row 2: text stands behind the closing quotation mark" in said(lambda: read_leaderboard(tmp_path))
+    assert ("leaderboard.csv, row 2: text stands behind the closing quotation mark" in said(
+        lambda: read_leaderboard(tmp_path)))
 
 
 @pytest.mark.parametrize("middle", [b"", b'"', b"\r", b'say "hi"', b'"x""', b"\xef\xbb\xbf"], ids=repr)
@@ -115,15 +124,22 @@ def test_blocks_do_not_show(middle, tmp_path):
     """Rows that are longer than a block together, quick ones and slow ones mixed."""
     field, count = b'"fire, ""big""\r\n' + b"x" * 200 + b'"', 3 * BYTES // 220
     lines = [b"%d,%s\r\n" % (k, field) for k in range(count)]
-    if middle: lines[count // 2] = b"a%d,b%s\r\n" % (count // 2, middle if not middle.startswith((b'"', b"\r")) else b'"' + middle.replace(b'"', b'""') + b'"' if middle != b"\r" else b"")
+    if middle:
+        lines[count // 2] = (b"a%d,b%s\r\n"
+                             % (count // 2, middle if not middle.startswith((b'"', b"\r"))
+                                else b'"' + middle.replace(b'"', b'""') + b'"' if middle != b"\r"
+                                else b""))
     if middle == b"\r": lines[count // 2] = b'%d,"b\r"\r\n' % (count // 2)
     if middle in (b'"', b'"x""'): lines[count // 2] = b'%d,b"c\r\n' % (count // 2)
     found = rows(b"id,text\r\n" + b"".join(lines), tmp_path, size=16_384)
-    assert len(found) == count and found[0]["text"] == found[-1]["text"] == field.decode()[1:-1].replace('""', '"')
+    assert len(found) == count
+    assert found[0]["text"] == found[-1]["text"] == field.decode()[1:-1].replace('""', '"')
     assert [row["id"].removeprefix("a") for row in found] == [str(k) for k in range(count)]
 
 
-NASTY = st.text(st.one_of(st.sampled_from('\r\n",;\t| \u2028\ufeff\'=a'), st.characters(exclude_categories=["Cs"], exclude_characters="\0")), max_size=12)
+NASTY = st.text(st.one_of(st.sampled_from('\r\n",;\t| \u2028\ufeff\'=a'),
+                          st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+                max_size=12)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -131,38 +147,51 @@ NASTY = st.text(st.one_of(st.sampled_from('\r\n",;\t| \u2028\ufeff\'=a'), st.cha
 def test_what_is_written_is_read_again(tmp_path, given, tabs):
     form, name = Form("csv", tabs=tabs), "in.tsv" if tabs else "in.csv"
     lines = [json.dumps({"id": a, "text": b}).encode() for a, b in given]
-    chunk = Lines(lines, [json.loads(line) for line in lines], list(range(len(lines)))).rows(["id", "text"])
-    written = head_bytes(["id", "text", "label"], form) + chunk_bytes(chunk, {"label": np.arange(len(given))}, form)
+    chunk = Lines(lines, [json.loads(line) for line in lines],
+                  list(range(len(lines)))).rows(["id", "text"])
+    written = (head_bytes(["id", "text", "label"], form)
+               + chunk_bytes(chunk, {"label": np.arange(len(given))}, form))
     assert [(row["id"], row["text"]) for row in rows(written, tmp_path, name)] == given
-    assert read_table(tmp_path/name, ("text",))[["id", "text"]].fillna("").values.tolist() == [list(pair) for pair in given]
+    assert (read_table(tmp_path/name, ("text",))[["id", "text"]].fillna("").values.tolist()
+            == [list(pair) for pair in given])
 
 
 def test_scores_of_nasty_texts_are_read_by_score_and_by_training(saved, tmp_path):  # noqa: F811
-    texts = ["fire \r in town", "\rfire", "fire\r", "a\r\nb", "\n", '"', '""', '"x" y', "a,b;c\td|e", " lead", "trail ", "\ufefffire", "x\u2028y\u0085", "=1+1", "fire"]
-    frame = pd.DataFrame({"id": range(len(texts)), "keyword": "k", "location": "l\r", "text": texts, "target": [k % 2 for k in range(len(texts))]})
+    texts = ["fire \r in town", "\rfire", "fire\r", "a\r\nb", "\n", '"', '""', '"x" y',
+             "a,b;c\td|e", " lead", "trail ", "\ufefffire", "x\u2028y\u0085", "=1+1", "fire"]
+    frame = pd.DataFrame({"id": range(len(texts)), "keyword": "k", "location": "l\r", "text": texts,
+                          "target": [k % 2 for k in range(len(texts))]})
     frame = frame[frame.text.str.strip() != ""].reset_index(drop=True)
-    (tmp_path/"in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in frame.to_dict("records")))
+    (tmp_path/"in.jsonl").write_text("".join(json.dumps(row) + "\n"
+                                             for row in frame.to_dict("records")))
     for target in ("out.csv", "out.tsv", "out.csv.gz"):
         score_file(str(tmp_path/"in.jsonl"), str(tmp_path/target), saved)
         assert read_tweets(tmp_path/target, labelled=True)["text"].tolist() == frame.text.tolist()
         kind = form_of(target)
-        assert [text for chunk in chunks(str(tmp_path/target), kind, wanted=["text"]) for text in chunk.texts("text")] == frame.text.tolist()
+        assert ([text for chunk in chunks(str(tmp_path/target), kind, wanted=["text"])
+                 for text in chunk.texts("text")] == frame.text.tolist())
     (tmp_path/"nul.jsonl").write_text('{"text": "fire\\u0000"}\n')
-    assert "holds a NUL character, which cannot be written as CSV" in said(lambda: score_file(str(tmp_path/"nul.jsonl"), str(tmp_path/"out.csv"), saved))
+    assert ("holds a NUL character, which cannot be written as CSV" in said(
+        lambda: score_file(str(tmp_path/"nul.jsonl"), str(tmp_path/"out.csv"), saved)))
     assert score_file(str(tmp_path/"nul.jsonl"), str(tmp_path/"out.jsonl"), saved).rows == 1
 
 
-NO_TEXT = [b'{"id": 2}', b'{"text": null}', b'{"text": ""}', b'{"text": " \\n"}', b'{"limit": {"track": 5}}']
+NO_TEXT = [b'{"id": 2}', b'{"text": null}', b'{"text": ""}', b'{"text": " \\n"}',
+           b'{"limit": {"track": 5}}']
 
 
 @pytest.mark.parametrize("line", NO_TEXT, ids=bytes.decode)
 def test_there_is_no_probability_for_no_text(line, saved, tmp_path):  # noqa: F811
     source, target = tmp_path/"in.jsonl", tmp_path/"out.jsonl"
     source.write_bytes(b'{"text": "fire"}\r\n\r\n' + line + b'\r\n{"text": "flood"}\r\n')
-    assert "in.jsonl, line 3: no text in text (absent, empty or blank): add it, or leave such rows out with --skip-without-text." in said(lambda: score_file(str(source), str(target), saved))
+    assert ("in.jsonl, line 3: no text in text (absent, empty or blank): add it, or leave such "
+            "rows out with --skip-without-text." in said(
+                lambda: score_file(str(source), str(target), saved)))
     assert not target.exists()
     done = score_file(str(source), str(target), saved, skip_without_text=True)
-    assert (done.rows, done.skipped) == (2, 1) and [json.loads(text)["text"] for text in target.read_text().splitlines()] == ["fire", "flood"]
+    assert (done.rows, done.skipped) == (2, 1)
+    assert ([json.loads(text)["text"] for text in target.read_text().splitlines()]
+            == ["fire", "flood"])
     score_file(str(source), str(tmp_path/"out.csv"), saved, skip_without_text=True)
     assert pd.read_csv(tmp_path/"out.csv").columns.tolist() == ["text", *ADDED]
 
@@ -171,45 +200,60 @@ def test_there_is_no_probability_for_no_text(line, saved, tmp_path):  # noqa: F8
 def test_a_text_of_another_kind_is_refused(value, saved, tmp_path):  # noqa: F811
     (tmp_path/"in.jsonl").write_text('{"text": "fire"}\n{"text": %s}\n' % value)
     for skip in (False, True):
-        assert "in.jsonl, line 2: the field text holds" in said(lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"), saved, skip_without_text=skip))
+        assert ("in.jsonl, line 2: the field text holds" in said(
+            lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"), saved,
+                               skip_without_text=skip)))
 
 
 def test_rows_without_text_in_other_forms(saved, tmp_path):  # noqa: F811
     (tmp_path/"in.csv").write_text('id,text\n1,fire\n2,\n3,"  "\n4,flood\n')
-    pq.write_table(pa.table({"id": [1, 2, 3], "text": ["fire", None, "flood"]}), tmp_path/"in.parquet")
-    assert "in.csv, row 3: no text" in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved))
-    assert "in.parquet, row 2: no text" in said(lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved))
+    pq.write_table(pa.table({"id": [1, 2, 3], "text": ["fire", None, "flood"]}),
+                   tmp_path/"in.parquet")
+    assert ("in.csv, row 3: no text" in said(
+        lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved)))
+    assert ("in.parquet, row 2: no text" in said(
+        lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved)))
     for source, ids, skipped in [("in.csv", [1, 4], 2), ("in.parquet", [1, 3], 1)]:
-        done = score_file(str(tmp_path/source), str(tmp_path/"out.csv"), saved, skip_without_text=True)
+        done = score_file(str(tmp_path/source), str(tmp_path/"out.csv"), saved,
+                          skip_without_text=True)
         assert pd.read_csv(tmp_path/"out.csv").id.tolist() == ids and done.skipped == skipped
-    answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(saved), "--skip-without-text")
+    answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(saved),
+                 "--skip-without-text")
     assert answer.returncode == 0 and "2 rows without a text were left out" in answer.stderr
 
 
 def test_a_dotted_name_reads_a_nested_field(saved, tmp_path):  # noqa: F811
-    records = [{"data": {"text": "fire", "topic": {"k": "train"}}}, {"data": {"text": "flood", "topic": None}}]
+    records = [{"data": {"text": "fire", "topic": {"k": "train"}}},
+               {"data": {"text": "flood", "topic": None}}]
     (tmp_path/"in.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     pq.write_table(pa.Table.from_pylist(records), tmp_path/"in.parquet")
     for name in ("in.jsonl", "in.parquet"):
-        def sentence(*names): return said(lambda: score_file(str(tmp_path/name), str(tmp_path/"no.jsonl"), saved, *names))
+        def sentence(*names):
+            return said(lambda: score_file(str(tmp_path/name), str(tmp_path/"no.jsonl"), saved,
+                                           *names))
         assert "There is a field data.text: name it." in sentence()
-        assert "has no column data.tweet" in sentence("data.tweet") and "has no column data.k" in sentence("data.text", "data.k")
-        score_file(str(tmp_path/name), str(tmp_path/"out.jsonl"), saved, "data.text", "data.topic.k")
+        assert "has no column data.tweet" in sentence("data.tweet")
+        assert "has no column data.k" in sentence("data.text", "data.k")
+        score_file(str(tmp_path/name), str(tmp_path/"out.jsonl"), saved, "data.text",
+                   "data.topic.k")
         written = [json.loads(line) for line in (tmp_path/"out.jsonl").read_text().splitlines()]
         (tmp_path/"flat.csv").write_text("text,keyword\nfire,train\nflood,\n")
         score_file(str(tmp_path/"flat.csv"), str(tmp_path/"flat.out.csv"), saved)
-        assert [row["probability"] for row in written] == pd.read_csv(tmp_path/"flat.out.csv").probability.tolist()
+        assert ([row["probability"] for row in written]
+                == pd.read_csv(tmp_path/"flat.out.csv").probability.tolist())
     (tmp_path/"both.jsonl").write_text('{"data.text": "calm", "data": {"text": "fire"}}\n')
     assert next(chunks(str(tmp_path/"both.jsonl"), Form("jsonl"))).texts("data.text") == ["calm"]
     table = pa.table({"data.text": ["calm"], "data": [{"text": "fire"}]})
     assert Rows(table).texts("data.text") == ["calm"]
-    assert "holds binary, not text" in said(lambda: Rows(pa.table({"data": [{"text": b"fire"}]})).texts("data.text"))
+    assert ("holds binary, not text" in said(
+        lambda: Rows(pa.table({"data": [{"text": b"fire"}]})).texts("data.text")))
     assert Rows(pa.table({"text": pa.array(["a"], pa.large_string())})).texts("text") == ["a"]
 
 
 def test_a_keyword_column_that_was_named_must_be_there(saved, tmp_path):  # noqa: F811
     (tmp_path/"in.csv").write_text("text\nfire\n")
-    assert "has no column topic; it has text" in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved, "text", "topic"))
+    assert "has no column topic; it has text" in said(
+        lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved, "text", "topic"))
 
 
 OTHER = [  # name, content, what is said
@@ -225,10 +269,14 @@ OTHER = [  # name, content, what is said
 def test_the_way_out_that_is_named_works(name, content, what, saved, tmp_path):  # noqa: F811
     (tmp_path/name).write_text(content)
     answer = run("disaster", "score", name, "--run", str(saved), folder=tmp_path)
-    assert answer.returncode == 2 and what in answer.stderr and len(answer.stderr.strip().splitlines()) == 1
+    assert answer.returncode == 2
+    assert what in answer.stderr
+    assert len(answer.stderr.strip().splitlines()) == 1
     line = answer.stderr[answer.stderr.index("python3 -c"):].strip()
     assert run("bash", "-c", line, folder=tmp_path).returncode == 0
-    assert [json.loads(text)["text"] for text in (tmp_path/"tweets.jsonl").read_text().splitlines()] == ["fire", "flood"]
+    assert ([json.loads(text)["text"] for text in (tmp_path
+                                                   /"tweets.jsonl").read_text().splitlines()]
+            == ["fire", "flood"])
 
 
 @pytest.mark.parametrize("line, sentence", [
@@ -240,7 +288,8 @@ def test_the_way_out_that_is_named_works(name, content, what, saved, tmp_path): 
 ], ids=lambda value: value[:40] if isinstance(value, str) else "")
 def test_lines_that_cannot_be_understood(line, sentence, saved, tmp_path):  # noqa: F811
     (tmp_path/"in.jsonl").write_bytes(line)
-    assert sentence in said(lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"), saved))
+    assert (sentence in said(lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"),
+                                                saved)))
 
 
 def test_values_stay_as_they_are_written(saved, tmp_path):  # noqa: F811
@@ -250,21 +299,29 @@ def test_values_stay_as_they_are_written(saved, tmp_path):  # noqa: F811
     assert (tmp_path/"out.jsonl").read_text().startswith(line[:-1])
     score_file(str(tmp_path/"in.json"), str(tmp_path/"out.csv"), saved)
     row = pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False).iloc[0]
-    assert row.iloc[:8].tolist() == ["798021801540321281", "12345678901234567890.12345678901234567890", "-0", "1E5", '{"b": [1,  2.50]}', "true", "", "fire"]
+    assert (row.iloc[:8].tolist() == ["798021801540321281",
+                                      "12345678901234567890.12345678901234567890", "-0", "1E5",
+                                      '{"b": [1,  2.50]}', "true", "", "fire"])
 
 
 def test_endings(saved, tmp_path):  # noqa: F811
     (tmp_path/"in.txt").write_text("text\nfire\n")
-    assert "say with --format what it holds" in said(lambda: score_file(str(tmp_path/"in.txt"), "-", saved))
+    assert ("say with --format what it holds" in said(
+        lambda: score_file(str(tmp_path/"in.txt"), "-", saved)))
     assert score_file(str(tmp_path/"in.txt"), str(tmp_path/"out.csv"), saved, form="csv").rows == 1
     (tmp_path/"in.TSV").write_text("text\nfire, big\n")
-    assert score_file(str(tmp_path/"in.TSV"), str(tmp_path/"out.tsv"), saved).rows == 1 and (tmp_path/"out.tsv").read_text().startswith("text\tprobability")
-    assert "which is not read here; save it as CSV" in said(lambda: score_file(str(tmp_path/"in.xlsx"), "-", saved))
-    assert "says no format" in said(lambda: score_file(str(tmp_path/"in.TSV"), str(tmp_path/"out.json"), saved))
+    assert score_file(str(tmp_path/"in.TSV"), str(tmp_path/"out.tsv"), saved).rows == 1
+    assert (tmp_path/"out.tsv").read_text().startswith("text\tprobability")
+    assert ("which is not read here; save it as CSV" in said(
+        lambda: score_file(str(tmp_path/"in.xlsx"), "-", saved)))
+    assert ("says no format" in said(lambda: score_file(str(tmp_path/"in.TSV"),
+                                                        str(tmp_path/"out.json"), saved)))
     (tmp_path/"two.csv").write_text(",,text\n0,0,fire\n")
     score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.csv"), saved)
-    assert (tmp_path/"out.csv").read_text().startswith(",,text,probability,label,priority\n0,0,fire,")
-    assert "several columns without a name, which only CSV can hold" in said(lambda: score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.jsonl"), saved))
+    assert (tmp_path/"out.csv").read_text().startswith(
+        ",,text,probability,label,priority\n0,0,fire,")
+    assert ("several columns without a name, which only CSV can hold" in said(
+        lambda: score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.jsonl"), saved)))
 
 
 def test_long_texts_are_counted(saved, tmp_path):  # noqa: F811
@@ -285,7 +342,9 @@ HEADER = "id,keyword,location,text,target\n"
 def folder_of(ids: list[str], folder: Path, labels: list[str] | None = None) -> Path:
     """A data folder whose tweets have these ids; the last five are of the test part."""
     folder.mkdir(exist_ok=True)
-    frame = pd.read_csv(ROOT/"data"/"sample"/"train.csv", dtype=str, keep_default_na=False).groupby("target").head(len(ids)).head(len(ids)).assign(id=ids)
+    frame = pd.read_csv(ROOT/"data"/"sample"/"train.csv", dtype=str,
+                        keep_default_na=False).groupby("target").head(len(ids)).head(
+                            len(ids)).assign(id=ids)
     frame["target"] = labels[:len(ids)] if labels else [str(k % 2) for k in range(len(ids))]
     for name, part in (("train.csv", frame[:-5]), ("test.csv", frame[-5:].drop(columns="target"))):
         (folder/name).write_text(part.to_csv(index=False, lineterminator="\r\n"), newline="")
@@ -293,52 +352,76 @@ def folder_of(ids: list[str], folder: Path, labels: list[str] | None = None) -> 
 
 
 WIDE = [str(798021801540321281 + k) for k in range(40)]
-TEXTS = ["007", "7", "1e5", "1.0", "NA", "null", "", "+5", " 12", "-0", "nan", "9" * 25, "٣", "a,b", 'x"y', "é"]
+TEXTS = ["007", "7", "1e5", "1.0", "NA", "null", "", "+5", " 12", "-0", "nan", "9" * 25, "٣", "a,b",
+         'x"y', "é"]
 
 
 @pytest.mark.parametrize("ids", [WIDE, [i or "0x1" for i in TEXTS] + [f"t{k}" for k in range(30)], [str(k) for k in range(35)] + ["A", "B", "C", "D", "E"]], ids=["64 bits", "text", "text in one file"])
 def test_ids_are_kept_exactly_all_the_way(ids, tmp_path):
     from disaster_nbdev import blend, runs, splits
     dataset = load(folder_of(ids, tmp_path/"data"))
-    assert [str(i) for i in [*dataset.train.id, *dataset.test.id]] == ids and dataset.train.id.dtype == dataset.test.id.dtype
-    records = [runs.write_baseline(tmp_path, dataset, name)[0] for name in ("bayes-words", "logistic-words")]
-    assert [line.split(",")[0] for line in (records[0].folder/"submission.csv").read_text().splitlines()[1:]] == ids[-5:]
+    assert [str(i) for i in [*dataset.train.id, *dataset.test.id]] == ids
+    assert dataset.train.id.dtype == dataset.test.id.dtype
+    records = [runs.write_baseline(tmp_path, dataset, name)[0]
+               for name in ("bayes-words", "logistic-words")]
+    assert ([line.split(",")[0] for line in (records[0].folder
+                                             /"submission.csv").read_text().splitlines()[1:]]
+            == ids[-5:])
     for record in runs.read_records(tmp_path):
-        both = pd.concat([record.predictions("train"), record.predictions("validation")]).set_index("id").target
-        assert both.loc[dataset.train.id].tolist() == dataset.train.target.tolist(), "each id stands beside its own label"
+        both = pd.concat([record.predictions("train"), record.predictions("validation")]).set_index(
+            "id").target
+        assert (both.loc[dataset.train.id].tolist()
+                == dataset.train.target.tolist()), "each id stands beside its own label"
         assert record.predictions("test").id.tolist() == dataset.test.id.tolist()
-        assert runs.why_stale(tmp_path, record.name, record.run["config"], dataset, "baseline") is None
+        assert (runs.why_stale(tmp_path, record.name, record.run["config"], dataset,
+                               "baseline") is None)
     folded, fold = runs.write_crossfit(tmp_path, dataset, "bayes-words", folds=3)
     judged = splits.labelled(runs.read_record(folded.folder))
     assert splits.by_fold(judged, dataset.train["id"], fold).tweets.sum() == len(dataset.train)
     assert sorted(judged.id.tolist()) == sorted(dataset.train.id.tolist())
-    long = pd.DataFrame({"split": "study", "seed": 42, "id": dataset.train.id, "target": dataset.train.target, "probability": 0.25})
+    long = pd.DataFrame({"split": "study", "seed": 42, "id": dataset.train.id,
+                         "target": dataset.train.target, "probability": 0.25})
     splits.wide(long).to_csv(tmp_path/"p.csv", index=False, lineterminator="\n")
-    back = splits._long(tmp_path/"p.csv", {"seeds": [42], "splits": ["study"], "data": {"name": "custom", **dataset.fingerprint}})
-    assert back.set_index("id").target.loc[dataset.train.id].tolist() == dataset.train.target.tolist()
+    back = splits._long(tmp_path/"p.csv",
+                        {"seeds": [42], "splits": ["study"],
+                         "data": {"name": "custom", **dataset.fingerprint}})
+    assert (back.set_index("id").target.loc[dataset.train.id].tolist()
+            == dataset.train.target.tolist())
 
 
 def test_ids_and_labels_that_are_refused(tmp_path):
-    def sentence(ids, labels=None): return said(lambda: load(folder_of(ids, tmp_path/"data", labels)))
-    assert "column id: 798021801540321281 occurs twice" in sentence([*WIDE[:20], WIDE[0], *WIDE[20:]])
+    def sentence(ids, labels=None):
+        return said(lambda: load(folder_of(ids, tmp_path/"data", labels)))
+    assert ("column id: 798021801540321281 occurs twice" in sentence(
+        [*WIDE[:20], WIDE[0], *WIDE[20:]]))
     assert "row 3, column id: an id is needed" in sentence([WIDE[0], "", *WIDE[1:]])
-    assert "row 3, column id: an id is needed, of characters that can be seen, not" in sentence([WIDE[0], "a\rb", *WIDE[1:]])
+    assert ("row 3, column id: an id is needed, of characters that can be seen, not" in sentence(
+        [WIDE[0], "a\rb", *WIDE[1:]]))
     for label in ("2", "true", " 1", "-1", "0.5", "1e0", "yes"):
-        assert f"row 2, column target: the label is 0 or 1, not '{label}'" in sentence(WIDE, [label, *["0", "1"] * 30])
+        assert (f"row 2, column target: the label is 0 or 1, not '{label}'" in sentence(WIDE,
+                                                                                        [label,
+                                                                                         *["0", "1"]
+                                                                                         * 30]))
     dataset = load(folder_of(WIDE, tmp_path/"data", ["1.0", "0.0"] * 20))
-    assert dataset.train.target.tolist() == [1, 0] * 17 + [1] and dataset.train.target.dtype == "int64" and dataset.train.id.dtype == "int64"
+    assert dataset.train.target.tolist() == [1, 0] * 17 + [1]
+    assert dataset.train.target.dtype == "int64"
+    assert dataset.train.id.dtype == "int64"
 
 
 def test_a_cleaning_that_leaves_nothing_is_named(capsys):
     from disaster_nbdev.clean import clean
     from disaster_nbdev.training import RunConfig, read_words
-    frame = pd.DataFrame({"id": range(20), "keyword": None, "text": ["地震だ 津波が来る", "今日は楽しい"] * 10, "target": [0, 1] * 10})
+    frame = pd.DataFrame({"id": range(20), "keyword": None, "text": ["地震だ 津波が来る", "今日は楽しい"] * 10,
+                          "target": [0, 1] * 10})
     frames = {"train": frame, "validation": frame, "test": frame}
     words = said(lambda: read_words(RunConfig(embedding="corpus"), frames))
-    assert "The cleaning study keeps only words of the letters a to z; another is chosen with -p cleaning aware." in words
+    assert ("The cleaning study keeps only words of the letters a to z; another is chosen with -p "
+            "cleaning aware." in words)
     reader, matrix = read_words(RunConfig(embedding="corpus", cleaning="aware"), frames)
     assert len(reader.vocabulary.words) == 3 and "Warning" not in capsys.readouterr().out
-    mixed = {part: frame.assign(text=["地震だ", "fire and smoke"] * 10) for part, frame in frames.items()}
+    mixed = {part: frame.assign(text=["地震だ", "fire and smoke"] * 10)
+             for part, frame in frames.items()}
     read_words(RunConfig(embedding="corpus"), mixed)
-    assert "Warning: 10 of 20 tweets hold no word that the cleaning leaves" in capsys.readouterr().out
+    assert (
+        "Warning: 10 of 20 tweets hold no word that the cleaning leaves" in capsys.readouterr().out)
     assert clean(["地震だ"], "study") == [""] or not clean(["地震だ"], "study")[0].strip()

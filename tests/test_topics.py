@@ -11,8 +11,10 @@ from disaster_nbdev import topics
 from disaster_nbdev.clean import clean
 from disaster_nbdev.data import UserError, split
 
-THEMES = {"fire": "fire smoke flames wildfire forest acres", "storm": "storm wind hail lightning roof coast",
-          "crash": "crash wreck derailed plane driver runway", "party": "song dance love concert singer stage"}
+THEMES = {"fire": "fire smoke flames wildfire forest acres",
+          "storm": "storm wind hail lightning roof coast",
+          "crash": "crash wreck derailed plane driver runway",
+          "party": "song dance love concert singer stage"}
 NOISE = "today people street house morning car phone friend city week".split()
 
 
@@ -46,7 +48,8 @@ def given(model: topics.TopicModel, frame: pd.DataFrame) -> pd.DataFrame:
 
 def test_planted_topics_are_found_named_and_give_the_labels(parts, model):
     part, validation = (given(model, frame) for frame in parts)
-    assert {frozenset(group) for group in topics.top_words(model, 6)} == {frozenset(theme.split()) for theme in THEMES.values()}
+    assert ({frozenset(group) for group in topics.top_words(model, 6)}
+            == {frozenset(theme.split()) for theme in THEMES.values()})
     named = topics.topic_names(model).set_index("topic")
     kinds = validation.topic.map(named.type)
     assert (kinds == validation.theme.replace("party", topics.OTHER)).all()
@@ -54,7 +57,8 @@ def test_planted_topics_are_found_named_and_give_the_labels(parts, model):
     assert score["accuracy"] == score["f1"] == 1 and score["intervals"]["accuracy"] == [1, 1]
     held = topics.topic_table(model, part, topics.topic_names(model))
     assert held.disasters[:4].tolist() == [1, 1, 1, 0] and held.tweets.sum() == len(part)
-    assert topics.type_agreement(validation, topics.topic_names(model))["same type by topic"].eq(1).all()
+    assert topics.type_agreement(validation,
+                                 topics.topic_names(model))["same type by topic"].eq(1).all()
 
 
 def test_lda_is_judged_by_the_same_code(parts):
@@ -76,7 +80,8 @@ def test_the_rule_finds_the_planted_number(parts):
     ([0.2, 0.2, 0.2], [0.5, 0.5, 0.5], 5),    # all equal: the smallest
 ])
 def test_the_rule(coherence, stability, k):
-    assert topics.chosen(pd.DataFrame({"topics": [5, 10, 20], "coherence": coherence, "stability": stability})) == k
+    assert (topics.chosen(pd.DataFrame(
+        {"topics": [5, 10, 20], "coherence": coherence, "stability": stability})) == k)
 
 
 def test_the_same_seed_gives_the_same_to_the_bit(parts, model):
@@ -87,27 +92,33 @@ def test_the_same_seed_gives_the_same_to_the_bit(parts, model):
     first, second = (topics.number_table(cleaned, (2, 4), seed=7, resamples=2) for _ in range(2))
     assert first.equals(second)
     part, weighed = given(model, parts[0]), topics.weights(model, cleaned)
-    assert topics.map_points(part, weighed, most=60).equals(topics.map_points(part, weighed, most=60))
+    assert topics.map_points(part, weighed,
+                             most=60).equals(topics.map_points(part, weighed, most=60))
 
 
 def test_validation_influences_nothing_that_is_fitted(sample):
     """Other labels and other texts in the validation part leave topics, number, names and shares as they are."""
     part, validation = split(sample.train)
-    changed = validation.assign(target=1 - validation.target, text="volcano of lava " + validation.text)
+    changed = validation.assign(target=1 - validation.target,
+                                text="volcano of lava " + validation.text)
     results = []
     for unseen in (validation, changed):
         model = topics.fit(clean(part.text), 6)
         score = topics.judged(given(model, part), given(model, unseen), 6, resamples=20)
-        results.append((model, topics.topic_shares(given(model, part), 6), topics.topic_names(model), score))
+        results.append((model, topics.topic_shares(given(model, part), 6),
+                        topics.topic_names(model), score))
     (a, shares_a, names_a, judged_a), (b, shares_b, names_b, judged_b) = results
-    assert (a.components == b.components).all() and (shares_a == shares_b).all() and names_a.equals(names_b)
+    assert (a.components == b.components).all()
+    assert (shares_a == shares_b).all()
+    assert names_a.equals(names_b)
     assert judged_a != judged_b, "the change reaches the judgement and nothing else"
 
 
 def test_labels_influence_no_topic(sample):
     part, _ = split(sample.train)
     before = given(topics.fit(clean(part.text), 6), part)
-    after = given(topics.fit(clean(part.text), 6), part.assign(target=part.target.sample(frac=1, random_state=0).to_numpy()))
+    after = given(topics.fit(clean(part.text), 6),
+                  part.assign(target=part.target.sample(frac=1, random_state=0).to_numpy()))
     assert (before.topic == after.topic).all() and (before.strength == after.strength).all()
 
 
@@ -122,16 +133,20 @@ def test_a_tweet_has_the_same_topics_in_any_company(parts, method):
 
 def test_a_tweet_without_a_known_word_has_no_topic(parts, model):
     part = given(model, parts[0])
-    odd = pd.DataFrame({"text": ["", "\U0001F525", "zebra", "#fire", "the of and", "fire " * 20_000], "target": [0, 0, 0, 0, 1, 1], "keyword": None})
+    odd = pd.DataFrame({"text": ["", "\U0001F525", "zebra", "#fire", "the of and",
+                                 "fire " * 20_000], "target": [0, 0, 0, 0, 1, 1], "keyword": None})
     found = given(model, odd)
     assert found.topic.tolist()[:5] == [topics.NONE] * 5 and found.topic.iloc[5] != topics.NONE
     probability = topics.classified(part, found, 4).probability
-    assert (probability[:5] == part.target.mean()).all(), "no training tweet is like that, so the share of all"
+    assert (probability[:5]
+            == part.target.mean()).all(), "no training tweet is like that, so the share of all"
     held = topics.topic_table(model, found, topics.topic_names(model))
     assert held.topic.iloc[-1] == topics.NONE and held.tweets.iloc[-1] == 5
     names = topics.topic_names(model)
-    everything = [topics.plot_shares(held, names, 0.5), topics.plot_clouds(model, held), topics.type_table(found, names), topics.typical(found)]
-    assert len(everything) == 4 and len(topics.map_points(found, topics.weights(model, clean(odd.text)))) == 1
+    everything = [topics.plot_shares(held, names, 0.5), topics.plot_clouds(model, held),
+                  topics.type_table(found, names), topics.typical(found)]
+    assert len(everything) == 4
+    assert len(topics.map_points(found, topics.weights(model, clean(odd.text)))) == 1
 
 
 def test_one_topic_is_the_majority_rule(parts):
@@ -160,8 +175,11 @@ def test_what_cannot_be_done_is_one_sentence(texts, k, said):
 
 
 def test_numbers_that_the_tweets_do_not_allow_are_left_out():
-    cleaned = [" ".join(pair) for pair in zip("fire storm crash fire storm crash fire storm crash".split(), "song love dance love dance song dance song love".split())]
-    assert topics.number_table(cleaned, (2, 3, 50), min_tweets=2, resamples=2).topics.tolist() == [2, 3]
+    cleaned = [" ".join(pair) for pair in zip(
+        "fire storm crash fire storm crash fire storm crash".split(),
+        "song love dance love dance song dance song love".split())]
+    assert (topics.number_table(cleaned, (2, 3, 50), min_tweets=2, resamples=2).topics.tolist()
+            == [2, 3])
 
 
 def test_common_words_go_and_words_of_disaster_stay():
@@ -171,7 +189,8 @@ def test_common_words_go_and_words_of_disaster_stay():
 
 def code_cells() -> list[dict]:
     """The code cells of the report's template."""
-    return [cell for cell in json.loads((ROOT/"nbs"/"topics.ipynb").read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in json.loads((ROOT/"nbs"/"topics.ipynb").read_text(encoding="utf-8"))[
+        "cells"] if cell["cell_type"] == "code"]
 
 
 def fitted_by_the_report(data: Path, k: int = 5) -> dict:
@@ -179,7 +198,8 @@ def fitted_by_the_report(data: Path, k: int = 5) -> dict:
     names = {"In": []} # as a notebook has it: the cells that have run
     for cell in code_cells()[:3]:
         exec("".join(cell["source"]), names)
-        if "parameters" in cell["metadata"].get("tags", []): names |= {"topics": k, "data": str(data)}
+        if "parameters" in cell["metadata"].get("tags", []):
+            names |= {"topics": k, "data": str(data)}
     return names
 
 
@@ -191,19 +211,28 @@ def test_what_the_report_fits_ignores_the_validation_part(sample, tmp_path):
     changed.to_csv(tmp_path/"train.csv", index=False)
     sample.test.to_csv(tmp_path/"test.csv", index=False)
     first, second = fitted_by_the_report(ROOT/"data"/"sample"), fitted_by_the_report(tmp_path)
-    assert (first["nmf"].components == second["nmf"].components).all() and (first["weighed"] == second["weighed"]).all()
-    for name in ("numbers", "names", "held", "part"): pd.testing.assert_frame_equal(first[name], second[name], check_exact=True)
-    assert not first["validation"].strength.equals(second["validation"].strength), "the change reaches the validation tweets"
+    assert (first["nmf"].components == second["nmf"].components).all()
+    assert (first["weighed"] == second["weighed"]).all()
+    for name in ("numbers", "names", "held", "part"):
+        pd.testing.assert_frame_equal(first[name], second[name], check_exact=True)
+    assert not first["validation"].strength.equals(
+        second["validation"].strength), "the change reaches the validation tweets"
 
 
 def test_the_report_refuses_what_cannot_be():
-    with pytest.raises(UserError, match="a whole number from 1 on, not -3"): fitted_by_the_report(ROOT/"data"/"sample", -3)
+    with pytest.raises(UserError, match="a whole number from 1 on, not -3"):
+        fitted_by_the_report(ROOT/"data"/"sample", -3)
 
 
 def test_the_report_runs_without_a_warning(tmp_path):
-    answer = run("papermill", "nbs/topics.ipynb", str(tmp_path/"out.ipynb"), "-p", "topics", "5", "-p", "data", str(ROOT/"data"/"sample"))
+    answer = run("papermill", "nbs/topics.ipynb", str(tmp_path/"out.ipynb"), "-p", "topics", "5",
+                 "-p", "data", str(ROOT/"data"/"sample"))
     assert answer.returncode == 0, answer.stderr
-    outputs = [o for c in json.loads((tmp_path/"out.ipynb").read_text())["cells"] for o in c.get("outputs", [])]
-    assert [o for o in outputs if o.get("name") == "stderr"] == [], "the reader of a report sees no warnings"
-    figures = [html for o in outputs if "<img" in (html := "".join(o.get("data", {}).get("text/html", "")))]
-    assert len(figures) == 5 and sum(map(len, figures)) < 2e6, "pictures below 1.5 MB; base64 makes them a third longer"
+    outputs = [o for c in json.loads((tmp_path/"out.ipynb").read_text())["cells"]
+               for o in c.get("outputs", [])]
+    assert ([o for o in outputs if o.get("name") == "stderr"]
+            == []), "the reader of a report sees no warnings"
+    figures = [html for o in outputs if "<img" in (
+        html := "".join(o.get("data", {}).get("text/html", "")))]
+    assert (len(figures) == 5 and sum(map(len, figures))
+            < 2e6), "pictures below 1.5 MB; base64 makes them a third longer"

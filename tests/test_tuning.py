@@ -28,10 +28,13 @@ def optuna():
 def toy(tmp_path):
     """Tweets that one word gives away, each kind with a near-copy, and vectors of two numbers."""
     (tmp_path/"vectors.txt").write_text("fire 1 0\nparty 0 1\nat 0.1 0.1\n")
-    rows = pd.DataFrame({"id": range(160), "keyword": None, "location": None, "target": [i % 2 for i in range(160)], "text": [
-        f"{'fire' if i % 2 else 'party'} at {'abcdefghij'[i % 10] * 9} {'klmnopqrstuvwxyz'[i // 10] * 9}" for i in range(160)]})
+    rows = pd.DataFrame({"id": range(160), "keyword": None, "location": None,
+                         "target": [i % 2 for i in range(160)],
+                         "text": [f"{'fire' if i % 2 else 'party'} at {'abcdefghij'[i % 10] * 9} "
+                                  f"{'klmnopqrstuvwxyz'[i // 10] * 9}" for i in range(160)]})
     copies = rows.head(30).assign(id=range(200, 230), text=rows.text.head(30) + " http://t.co/x")
-    return Dataset("custom", tmp_path, pd.concat([rows, copies], ignore_index=True), rows.drop(columns="target").head(5), {"train_sha256": "toy"})
+    return Dataset("custom", tmp_path, pd.concat([rows, copies], ignore_index=True),
+                   rows.drop(columns="target").head(5), {"train_sha256": "toy"})
 
 
 @pytest.fixture
@@ -45,7 +48,8 @@ def folder(toy, tmp_path):
 @pytest.fixture
 def base(tmp_path, toy):
     """A small network of one epoch."""
-    return validated(RunConfig(embedding=str(tmp_path/"vectors.txt"), hidden_size=16, learning_rate=0.01, epochs=1, batch_size=64, split="grouped"))
+    return validated(RunConfig(embedding=str(tmp_path/"vectors.txt"), hidden_size=16,
+                               learning_rate=0.01, epochs=1, batch_size=64, split="grouped"))
 
 
 @pytest.fixture
@@ -56,7 +60,8 @@ def quick(monkeypatch):
         def trained(frames, seed):
             shown.append((config, seed, frames))
             sure = 0.9 - 0.5 * config.dropout
-            return {part: np.where(frame.target == 1, sure, 1 - sure) for part, frame in frames.items() if part != "train"}
+            return {part: np.where(frame.target == 1, sure, 1 - sure)
+                    for part, frame in frames.items() if part != "train"}
         return trained
     monkeypatch.setattr(tuning, "network_trainer", trainer)
     return shown
@@ -74,8 +79,10 @@ def test_the_rows_that_judge_are_never_shown_to_the_search(toy, base, quick, tmp
     assert len(quick) == 9
     for _, _, frames in quick:
         rows = pd.concat(frames.values())
-        assert sorted(rows.id) == sorted(part.id) and not set(group[rows.id]) & set(group[validation.id])
-        held, learned = set(group[frames["held"].id]), pd.concat([frames["train"], frames["validation"]])
+        assert sorted(rows.id) == sorted(part.id)
+        assert not set(group[rows.id]) & set(group[validation.id])
+        held, learned = set(group[frames["held"].id]), pd.concat(
+            [frames["train"], frames["validation"]])
         assert not held & set(group[learned.id]), "no near-copy of a tweet held out is learned from"
         assert not set(group[frames["train"].id]) & set(group[frames["validation"].id])
     assert sorted(id for _, _, frames in quick[:3] for id in frames["held"].id) == sorted(part.id)
@@ -86,7 +93,8 @@ def test_all_trials_have_the_same_folds_and_seeds(toy, base, quick, tmp_path):
     (_, *first), (_, *second), (_, *third), (_, *fourth) = quick
     assert [first[0], second[0]] == [third[0], fourth[0]] == [42, 43]
     for a, b in ((first, third), (second, fourth)):
-        assert all(a[1][name].id.tolist() == b[1][name].id.tolist() for name in ("train", "validation", "held"))
+        assert all(a[1][name].id.tolist() == b[1][name].id.tolist()
+                   for name in ("train", "validation", "held"))
 
 
 def test_the_base_is_the_first_trial_and_the_best_is_found(toy, base, quick, tmp_path):
@@ -95,7 +103,9 @@ def test_the_base_is_the_first_trial_and_the_best_is_found(toy, base, quick, tmp
     table = tuning.trials_table(study)
     complete = table[table.state == "complete"]
     assert tuning.best_config(study, base).dropout == complete.dropout.min()
-    assert complete.log_loss.to_numpy() == pytest.approx(-np.log(0.9 - 0.5 * complete.dropout.to_numpy())) and (complete.folds == 3).all()
+    assert (complete.log_loss.to_numpy()
+            == pytest.approx(-np.log(0.9 - 0.5 * complete.dropout.to_numpy())))
+    assert (complete.folds == 3).all()
 
 
 def test_a_base_outside_the_space_is_no_trial(toy, base, quick, tmp_path):
@@ -126,27 +136,36 @@ def test_a_trial_left_behind_by_a_killed_process_does_not_count(toy, base, quick
     assert tuning.trials_table(study).trial.tolist() == [1, 2]
 
 
-def test_a_network_that_runs_away_ends_its_trial_and_not_the_search(toy, base, tmp_path, monkeypatch):
+def test_a_network_that_runs_away_ends_its_trial_and_not_the_search(toy, base, tmp_path,
+                                                                    monkeypatch):
     def trainer(config):
         def trained(frames, seed):
-            if config.learning_rate > 5e-4: raise UserError("The loss is not a number in epoch 1: lower learning_rate.")
+            if config.learning_rate > 5e-4:
+                raise UserError("The loss is not a number in epoch 1: lower learning_rate.")
             return {"held": np.full(len(frames["held"]), np.nan)}
         return trained
     monkeypatch.setattr(tuning, "network_trainer", trainer)
     study = tuning.search(base, toy, 6, tmp_path/"a.journal")
     table = tuning.trials_table(study)
-    assert table.state.tolist() == ["given up"] * 6 and (table.folds == 0).all() and table.log_loss.isna().all()
-    assert set(table.reason) == {"The loss is not a number in epoch 1: lower learning_rate.", "The network gives no numbers: lower learning_rate."}
+    assert table.state.tolist() == ["given up"] * 6
+    assert (table.folds == 0).all()
+    assert table.log_loss.isna().all()
+    assert (set(table.reason) == {"The loss is not a number in epoch 1: lower learning_rate.",
+                                  "The network gives no numbers: lower learning_rate."})
     with pytest.raises(UserError, match="ask for more trials"): tuning.best_config(study, base)
-    assert "No trial was completed" in tuning.plot_search(table).get_suptitle() and tuning.plot_parameters(table).axes
+    assert "No trial was completed" in tuning.plot_search(table).get_suptitle()
+    assert tuning.plot_parameters(table).axes
 
 
 def test_a_bad_trial_is_given_up_after_a_fold(toy, base, quick, tmp_path):
     study = tuning.search(base, toy, 25, tmp_path/"a.journal")
     table = tuning.trials_table(study)
     given_up = table[table.state == "given up"]
-    assert len(given_up) and (given_up.folds < 3).all() and given_up.log_loss.min() > table[table.state == "complete"].log_loss.min()
-    assert (given_up.trial > 4).all() and set(given_up.reason) == {"Worse than the median of the other trials."}
+    assert len(given_up)
+    assert (given_up.folds < 3).all()
+    assert given_up.log_loss.min() > table[table.state == "complete"].log_loss.min()
+    assert (given_up.trial > 4).all()
+    assert set(given_up.reason) == {"Worse than the median of the other trials."}
     shares = tuning.importance(study).set_index("setting").importance
     assert shares.index[0] == "dropout" and shares.sum() == pytest.approx(1)
 
@@ -159,31 +178,37 @@ def test_a_bad_trial_is_given_up_after_a_fold(toy, base, quick, tmp_path):
 def test_searches_are_not_mixed(change, said, toy, base, quick, tmp_path):
     tuning.search(base, toy, 1, tmp_path/"a.journal")
     other, dataset, folds = change(base, toy)
-    with pytest.raises(UserError, match=said): tuning.search(other, dataset, 2, tmp_path/"a.journal", folds=folds)
+    with pytest.raises(UserError, match=said):
+        tuning.search(other, dataset, 2, tmp_path/"a.journal", folds=folds)
     assert len(tuning.search(base, toy, 2, tmp_path/"a.journal").trials) == 2
 
 
 def test_other_code_is_another_search(toy, base, quick, tmp_path, monkeypatch):
     tuning.search(base, toy, 1, tmp_path/"a.journal")
     monkeypatch.setattr(tuning, "trial_code", lambda: "0")
-    with pytest.raises(UserError, match="another code: name another file"): tuning.search(base, toy, 2, tmp_path/"a.journal")
+    with pytest.raises(UserError, match="another code: name another file"):
+        tuning.search(base, toy, 2, tmp_path/"a.journal")
 
 
 def test_a_mistake_leaves_the_file_free(toy, base, quick, tmp_path):
-    with pytest.raises(UserError, match="folds"): tuning.search(base, toy, 2, tmp_path/"a.journal", folds=999)
+    with pytest.raises(UserError, match="folds"):
+        tuning.search(base, toy, 2, tmp_path/"a.journal", folds=999)
     assert len(tuning.search(base, toy, 2, tmp_path/"a.journal").trials) == 2
 
 
 def test_vectors_that_cannot_be_read_end_the_search(toy, base, quick, tmp_path):
     (tmp_path/"broken.txt").write_text("fire 1 0\nparty 1\n")
-    with pytest.raises(UserError): tuning.search(replace(base, embedding=str(tmp_path/"broken.txt")), toy, 1, tmp_path/"a.journal")
+    with pytest.raises(UserError):
+        tuning.search(replace(base, embedding=str(tmp_path/"broken.txt")), toy, 1,
+                      tmp_path/"a.journal")
     assert not quick
 
 
 @pytest.mark.parametrize("content", ["id,target\n1,0\n", "x", '{"a": 1}\n', '{"op_code": "x"}\n'])
 def test_a_file_that_is_no_search_is_left_alone(content, toy, base, tmp_path):
     (tmp_path/"a.journal").write_text(content)
-    with pytest.raises(UserError, match="no file of a search"): tuning.search(base, toy, 1, tmp_path/"a.journal")
+    with pytest.raises(UserError, match="no file of a search"):
+        tuning.search(base, toy, 1, tmp_path/"a.journal")
     assert (tmp_path/"a.journal").read_text() == content
 
 
@@ -196,7 +221,8 @@ def test_half_a_line_is_cut_off(toy, base, quick, tmp_path):
 
 def test_without_optuna_the_user_is_told_how_to_get_it(toy, base, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(UserError, match="Optuna is not installed: make encoder"): tuning.search(base, toy, 1, tmp_path/"a.journal")
+    with pytest.raises(UserError, match="Optuna is not installed: make encoder"):
+        tuning.search(base, toy, 1, tmp_path/"a.journal")
 
 
 WORKER = """
@@ -224,12 +250,15 @@ tuning.search(base, dataset, 12, folder/"both.journal", folds=2)
 
 
 def test_two_processes_share_a_search(folder, tmp_path):
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) for name in "ab"]
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER, str(tmp_path), name],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+               for name in "ab"]
     try: answers = [worker.communicate(timeout=LONG) for worker in workers]
     finally:
         for worker in workers: worker.kill()
     assert [worker.returncode for worker in workers] == [0, 0], answers
-    tried = [[int(line.split()[1].rstrip(":")) for line in said.splitlines() if line.startswith("trial ")] for said, _ in answers]
+    tried = [[int(line.split()[1].rstrip(":")) for line in said.splitlines()
+              if line.startswith("trial ")] for said, _ in answers]
     assert all(tried), "both took part"
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
@@ -237,22 +266,29 @@ def test_two_processes_share_a_search(folder, tmp_path):
     (study,) = storage.get_all_studies()
     trials = storage.get_all_trials(study._study_id)
     ended = [trial.number for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
-    assert sorted(tried[0] + tried[1]) == ended == [trial.number for trial in trials] and 12 <= len(ended) <= 13
-    assert len({json.dumps(trial.params) for trial in trials}) == len(trials), "no two processes try the same"
+    assert sorted(tried[0] + tried[1]) == ended == [trial.number for trial in trials]
+    assert 12 <= len(ended) <= 13
+    assert (len({json.dumps(trial.params) for trial in trials})
+            == len(trials)), "no two processes try the same"
 
 
 def test_the_report_of_a_search(folder):
-    answer = run("papermill", "nbs/tune.ipynb", str(folder/"tune.ipynb"), "-p", "trials", "2", "-p", "folds", "2", "-p", "epochs", "1", "-p", "embedding", str(folder/"vectors.txt"),
+    answer = run("papermill", "nbs/tune.ipynb", str(folder/"tune.ipynb"), "-p", "trials", "2", "-p",
+                 "folds", "2", "-p", "epochs", "1", "-p", "embedding", str(folder/"vectors.txt"),
                  "-p", "output", str(folder/"report"), DISASTER_DATA=str(folder))
     assert answer.returncode == 0, answer.stderr[-2000:]
     (journal,) = (folder/"report"/"models"/"tuning").glob("*.journal")
     assert journal.name.startswith("gru-vectors.txt-") and not (folder/"report"/"runs").exists()
     text = (folder/"tune.ipynb").read_text()
     outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
-    assert not [output for output in outputs if output.get("name") == "stderr"], "the reader of a report sees no warnings"
+    assert not [output for output in outputs
+                if output.get("name") == "stderr"], "the reader of a report sees no warnings"
     assert "McNemar p = " in text and "  gru-tuned: {" in text and text.count("data:image/png") == 2
 
 
 def test_a_mistake_in_the_report_is_one_sentence(tmp_path):
-    answer = run("papermill", "nbs/tune.ipynb", str(tmp_path/"tune.ipynb"), "-p", "recipe", "gru-finetuned", DISASTER_DATA=str(ROOT/"data"/"sample"))
-    assert answer.returncode != 0 and "UserError: The recipe gru-finetuned goes on from a saved run of gru, so it can only be run as it is, once." in answer.stderr
+    answer = run("papermill", "nbs/tune.ipynb", str(tmp_path/"tune.ipynb"), "-p", "recipe",
+                 "gru-finetuned", DISASTER_DATA=str(ROOT/"data"/"sample"))
+    assert answer.returncode != 0
+    assert ("UserError: The recipe gru-finetuned goes on from a saved run of gru, so it can only "
+            "be run as it is, once." in answer.stderr)
