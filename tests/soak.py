@@ -30,7 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT/"tests")]
 from disaster_nbdev.data import UserError
 from disaster_nbdev.files import write_whole
 from disaster_nbdev.process import ended_by_signals
-from disaster_nbdev.runs import git_commit, read_record, to_json
+from disaster_nbdev.provenance import git_commit
+from disaster_nbdev.runs import read_record, to_json
 
 DISASTER = Path(sys.executable).parent/"disaster"
 

@@ -17,7 +17,7 @@ from disaster_nbdev.embedding import _glove_words, glove_ranks, ranks
 from disaster_nbdev.encoder import tidy
 from disaster_nbdev.quality import keywords, normalised
 from disaster_nbdev.reader import keyword_words
-from disaster_nbdev.training import keywords_of
+from disaster_nbdev.reader import keywords_of
 from disaster_nbdev.vocabulary import MAX_SEQ_LEN, Vocabulary, build_vocabulary, encode
 
 ORDER = ("the , . a i of to is in s user url ... ! ? n't 's do it on fire wild so news us red "
