@@ -27,7 +27,7 @@ setup(
                  *(f"Programming Language :: Python :: {version}" for version in ("3.11", "3.12", "3.13"))],
     packages=find_packages(include=["disaster_nbdev", "disaster_nbdev.*"]),
     include_package_data=True,
-    package_data={"disaster_nbdev": ["report_template/**/*"]},
+    package_data={"disaster_nbdev": ["report_template/**/*", "py.typed"]},
     python_requires=f">={config['min_python']},<3.14",
     install_requires=config["requirements"].split(),
     extras_require=extras,
