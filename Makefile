@@ -5,7 +5,7 @@ READY := .venv/.ready
 ENCODER := .venv/.encoder
 NUMBERED := ^\d\d_.*\.ipynb$$
 
-.PHONY: help report test encoder benchmark soak hooks lab export clean
+.PHONY: help report run test check encoder benchmark soak book hooks lab export clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
 
@@ -18,8 +18,16 @@ $(READY): Makefile setup.py settings.ini constraints.txt
 report: $(READY)  ## run the matrix of models and write reports/<dataset>/index.html
 	$(BIN)/disaster report $(ARGS)
 
-test: $(READY)  ## what CI runs: clean check, export check, nbdev_test, pytest
+run: $(READY)  ## one training run and its page: make run ARGS="-p cell gru"
+	$(BIN)/disaster run $(ARGS)
+
+check: $(READY)  ## under two minutes: lint, clean and exported notebooks, types, language
+	$(BIN)/ruff check
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_language.py tests/test_hygiene.py
+
+test: check  ## what CI runs: make check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2 --file_re '$(NUMBERED)'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
@@ -42,9 +50,13 @@ hooks:  # git merges notebooks cell by cell; nothing outside this repository is 
 	  git config --local --get-all include.path | grep -qxF ../.gitconfig || git config --local --add include.path ../.gitconfig \
 	  || echo 'git cannot be told to merge notebooks cell by cell here'; fi
 
-lab: $(READY) hooks  ## open JupyterLab on the notebooks; what it saves stays clean but for outputs
+lab: $(READY) hooks  ## open JupyterLab on nbs/index.ipynb; what it saves stays clean but for outputs
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
-	  --ContentsManager.pre_save_hook=disaster_nbdev.notebooks.before_saving $(ARGS) nbs
+	  --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/nbs/index.ipynb \
+	  --ContentsManager.pre_save_hook=disaster_nbdev.notebooks.before_saving $(ARGS)
+
+book: $(READY)  ## execute the numbered notebooks and write them as pages to reports/book
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/book.py $(ARGS)
 
 export: $(READY) hooks  ## write the package from the notebooks, clean them, and let git merge them cell by cell
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_export --file_re '$(NUMBERED)'
