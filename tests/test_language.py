@@ -1,0 +1,60 @@
+"""The words of CONTRIBUTING.md: what was replaced does not come back, and docstrings are imperative."""
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+from disaster_nbdev.notebooks import project_notebooks
+
+REPLACED = re.compile(
+    r"\b(near-cop(?:y|ies)|tempered|tempering|contestants?|crossfitt?\w*|told apart|by chance|doors|"
+    r"taken at (?:its|their) word|the way (?:back|there)|whoever|commoner|oftener|nineteen in twenty|"
+    r"vectoris\w+|normalis\w+|optimis\w+|colours?|neighbours?|labelled)\b", re.IGNORECASE)
+# names of files and keys of published records, which readers of old records need
+KEPT = re.compile(r"crossfit\.ipynb|[\"'`]crossfit(?:_recall)?[\"'`]|crossfit_recall|\{crossfit|template: crossfit")
+DOCUMENTS = ("README.md", "GUIDE.md", "MODEL_CARD.md", "data/README.md", "CHANGELOG.md")
+NOTEBOOKS = project_notebooks(ROOT/"nbs")
+MODULES = sorted(path for path in (ROOT/"disaster_nbdev").glob("*.py") if path.name != "_modidx.py")
+
+
+def replaced_words(text: str) -> list[str]:
+    """Return the replaced words that a text uses."""
+    return sorted({match[0].lower() for match in REPLACED.finditer(KEPT.sub("", text))})
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_uses_standard_words(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    assert replaced_words("\n".join("".join(cell["source"]) for cell in cells)) == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_document_uses_standard_words(name):
+    assert replaced_words((ROOT/name).read_text(encoding="utf-8")) == []
+
+
+def test_test_names_use_standard_words():
+    for path in (ROOT/"tests").glob("*.py"):
+        names = re.findall(r"def (\w+)", path.read_text(encoding="utf-8"))
+        assert replaced_words(" ".join(names).replace("_", " ")) == [], path.name
+
+
+def docstrings(path: Path) -> list[str]:
+    """Return the docstrings of a module's functions and classes."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    return [text for node in nodes if (text := ast.get_docstring(node))]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_docstrings_start_with_a_verb(path):
+    nouns = re.compile(r"(The|A|An|What|Who|Which|Whether|How|All|Some|Every|Each|Where|One|As)\b")
+    assert [text for text in docstrings(path) if nouns.match(text)] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_module_has_at_most_400_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
