@@ -1,4 +1,4 @@
-"""Installs the package as settings.ini describes it: one place for names, versions and requirements."""
+"""Install the package as settings.ini describes it."""
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -23,8 +23,12 @@ setup(
     url=config["git_url"],
     # pyproject.toml, which nbdev writes, declares these as given here. Listed by hand: nbdev's own
     # list of Python versions lacks 3.11.
-    classifiers=["Development Status :: 3 - Alpha", "Intended Audience :: Science/Research", "Natural Language :: English",
-                 *(f"Programming Language :: Python :: {version}" for version in ("3.11", "3.12", "3.13"))],
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Science/Research",
+        "Natural Language :: English",
+        *(f"Programming Language :: Python :: {minor}" for minor in ("3.11", "3.12", "3.13")),
+    ],
     packages=find_packages(include=["disaster_nbdev", "disaster_nbdev.*"]),
     include_package_data=True,
     package_data={"disaster_nbdev": ["report_template/**/*", "py.typed"]},

@@ -1,4 +1,4 @@
-"""Arithmetic: how many machines a stream of tweets needs, what that costs, and where it breaks."""
+"""Compute how many machines a stream of tweets needs, its cost, and its bottlenecks."""
 
 
 import math
@@ -6,38 +6,41 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from disaster_nbdev.data import UserError
+from disaster_nbdev.core import UserError
 
 
 @dataclass(frozen=True)
 class Demand:
-    "The stream, and how full machines may be."
+    "Describe the stream and the target utilization of the machines."
     tweets_per_day: float
-    peak_factor: float = 2.0 # the busiest hour, in times of the mean hour
-    planned_use: float = 0.5 # share of a machine's time that may be planned; the rest is head room
+    peak_factor: float = 2.0 # load of the busiest hour, as a multiple of the mean hour
+    planned_use: float = 0.5 # target utilization of a machine; the rest is headroom
 
     def __post_init__(self):
         if not (self.tweets_per_day > 0 and self.peak_factor >= 1 and 0 < self.planned_use <= 1):
-            raise UserError("A stream has more than 0 tweets a day, a peak of at least 1 mean "
-                            "hour, and machines planned to be used between 0 and 1 of their time.")
+            raise UserError("A stream needs more than 0 tweets per day, a peak factor of at least "
+                            "1, and a planned use above 0 and at most 1.")
 
     @property
-    def mean(self) -> float: return self.tweets_per_day / 86_400 # tweets per second
+    def mean(self) -> float: # tweets per second
+        "Return the mean rate of the stream."
+        return self.tweets_per_day / 86_400
 
     @property
-    def peak(self) -> float:
-        return self.mean * self.peak_factor # tweets per second in the busiest hour
+    def peak(self) -> float: # tweets per second
+        "Return the rate of the stream in the busiest hour."
+        return self.mean * self.peak_factor
 
 
 @dataclass(frozen=True)
 class Rates:
-    "What one machine was measured to do (`capacity_facts` of `48_benchmark`)."
-    score_rate: float # tweets per second, all cores at work, without the start
+    "Hold the measured rates of one machine, from `benchmark.capacity_facts`."
+    score_rate: float # tweets per second on all cores, without the start
     start_seconds: float # until the first tweet is scored
     cores: int
-    memory_mb: float # of the command with all its processes, at the most
-    read_rate: float # tweets that one process reads from CSV per second
-    write_rate: float # tweets that one process writes to CSV per second
+    memory_mb: float # peak of the command with all its processes
+    read_rate: float # tweets per second that one process reads from CSV
+    write_rate: float # tweets per second that one process writes to CSV
     bytes_in: float # per tweet
     bytes_out: float # per tweet
 
@@ -45,117 +48,133 @@ class Rates:
 def measured(
     facts: dict, # benchmark.json
 ) -> Rates:
-    "The rates of a benchmark; raises `UserError` when it holds none."
+    "Return the rates of a benchmark; raise `UserError` if it has none."
     try: return Rates(**facts["details"]["capacity"])
     except (KeyError, TypeError):
         raise UserError(
-            "This benchmark holds no rates of scoring; run `make benchmark` again.") from None
+            "This benchmark has no scoring rates; run `make benchmark` again.") from None
 
 
 def machines(demand: Demand, rates: Rates) -> int:
-    "Machines for the busiest hour, with head room."
+    "Return the number of machines for the busiest hour, with headroom."
     return math.ceil(demand.peak / (rates.score_rate * demand.planned_use))
 
 
 def catching_up(
     demand: Demand, rates: Rates,
-    stood_still: float, # hours without scoring
-) -> float: # hours until nothing is left over
-    "How long it takes to work off what has piled up, in hours of the mean, with all machines fully used."
-    return stood_still * demand.mean / (machines(demand, rates) * rates.score_rate - demand.mean)
+    outage: float, # hours without scoring
+) -> float: # hours until the backlog is empty
+    "Return the time to clear a backlog at the mean load, with all machines fully used."
+    spare = machines(demand, rates) * rates.score_rate - demand.mean
+    return outage * demand.mean / spare
 
 
 def needs_table(demand: Demand, rates: Rates) -> pd.DataFrame: # what, value
-    "What the stream asks for."
+    "Return a table of the machines, cores and memory that the stream needs."
     count = machines(demand, rates)
-    return pd.DataFrame([("Tweets per second, mean", f"{demand.mean:,.0f}"),
-                         ("Tweets per second, busiest hour", f"{demand.peak:,.0f}"),
-                         ("Tweets per second that a machine scores", f"{rates.score_rate:,.0f}"),
-                         ("Machines, with head room", f"{count:,}"),
-                         ("Cores", f"{count * rates.cores:,}"), ("Memory of the scoring processes, "
-                                                                 "GB per machine",
-                                                                 f"{rates.memory_mb / 1e3:.1f}"),
-                         ("Memory of the scoring processes, GB in all",
-                          f"{count * rates.memory_mb / 1e3:,.1f}"),
-                         ("Machines busy in a mean hour", f"{demand.mean / rates.score_rate:,.1f}"),
-                         ("Hours to catch up after an hour's standstill",
-                          f"{catching_up(demand, rates, 1):.2f}"),], columns=["what", "value"])
+    memory_gb = rates.memory_mb / 1e3
+    rows = {
+        "Tweets per second, mean": f"{demand.mean:,.0f}",
+        "Tweets per second, busiest hour": f"{demand.peak:,.0f}",
+        "Tweets per second that a machine scores": f"{rates.score_rate:,.0f}",
+        "Machines, with headroom": f"{count:,}",
+        "Cores": f"{count * rates.cores:,}",
+        "Memory of the scoring processes, GB per machine": f"{memory_gb:.1f}",
+        "Memory of the scoring processes, GB in total": f"{count * memory_gb:,.1f}",
+        "Machines busy in a mean hour": f"{demand.mean / rates.score_rate:,.1f}",
+        "Hours to catch up after an outage of one hour": f"{catching_up(demand, rates, 1):.2f}",
+    }
+    return pd.DataFrame(rows.items(), columns=["what", "value"])
 
 
 def cost_table(
     demand: Demand, rates: Rates,
-    prices: list[float], # of a core-hour, each an assumption
-) -> pd.DataFrame: # price, a million tweets three ways, a day
-    "What a million tweets cost, and a day."
-    core_hours = 1e6 / rates.score_rate / 3600 * rates.cores # for a million tweets
-    standing = machines(demand, rates) * rates.cores * 24 # core-hours of a day
-    return pd.DataFrame([{"price of a core-hour": price,
-                          "a million, cores always busy": price * core_hours,
-                          "a million, cores used as planned": price * core_hours
-                          / demand.planned_use, "a million, machines always ready": price * standing
-                          / demand.tweets_per_day * 1e6,
-                          "a day, machines always ready": price * standing} for price in prices])
+    prices: list[float], # assumed prices of a core-hour
+) -> pd.DataFrame: # price, a million tweets computed in three ways, a day
+    "Return the cost of a million tweets and of a day."
+    core_hours = 1e6 / rates.score_rate / 3600 * rates.cores # per million tweets
+    per_day = machines(demand, rates) * rates.cores * 24 # core-hours
+    return pd.DataFrame([{
+        "price of a core-hour": price,
+        "a million, cores always busy": price * core_hours,
+        "a million, cores used as planned": price * core_hours / demand.planned_use,
+        "a million, machines always ready": price * per_day / demand.tweets_per_day * 1e6,
+        "a day, machines always ready": price * per_day,
+    } for price in prices])
 
 
 def limits_table(
     demand: Demand, rates: Rates,
-    link: float, # of the reader's and writer's machine, 10^9 bits per second; an assumption
-) -> pd.DataFrame: # limit, tweets per second, share used (in the busiest hour), breaks at (tweets per day), holds
-    "What is there only once, how much of it the busiest hour takes, and at how many tweets a day it is not enough."
-    once = {"One process reads": rates.read_rate, "One process writes": rates.write_rate,
-            "One process does both, as the command does": 1
-            / (1/rates.read_rate + 1/rates.write_rate),
-            "One link, in and out again": link * 1e9 / 8 / (rates.bytes_in + rates.bytes_out)}
-    return pd.DataFrame([{"limit": name, "tweets per second": rate,
-                          "share used": demand.peak / rate,
-                          "breaks at": rate / demand.peak_factor * 86_400,
-                          "holds": "yes" if demand.peak <= rate else "no"}
-                         for name, rate in once.items()])
+    # assumed bandwidth of the machine that reads and writes, 10^9 bits per second
+    link: float,
+# limit, tweets per second, share used (in the busiest hour), breaks at (tweets per day), holds
+) -> pd.DataFrame:
+    "Return the shared resources, and the load at which each becomes the bottleneck."
+    both = 1 / (1/rates.read_rate + 1/rates.write_rate)
+    once = {
+        "One process reads": rates.read_rate,
+        "One process writes": rates.write_rate,
+        "One process does both, as the command does": both,
+        "One network link, in and out": link * 1e9 / 8 / (rates.bytes_in + rates.bytes_out),
+    }
+    return pd.DataFrame([{
+        "limit": name,
+        "tweets per second": rate,
+        "share used": demand.peak / rate,
+        "breaks at": rate / demand.peak_factor * 86_400,
+        "holds": "yes" if demand.peak <= rate else "no",
+    } for name, rate in once.items()])
 
 
-def parts(limits: pd.DataFrame) -> int: # limits: what `limits_table` gave
-    "Into how many streams, each with a reader and a writer of its own, the stream must be parted so that everything holds."
+def parts(limits: pd.DataFrame) -> int: # limits: returned by `limits_table`
+    "Return the number of shards that the stream needs, each with its own reader and writer."
     return max(1, math.ceil(limits["share used"].max()))
 
 
-def network_table(demand: Demand, rates: Rates) -> pd.DataFrame: # way, bytes per tweet, megabits per second (busiest hour), gigabytes per day
-    "What goes over the network when the tweets are read and written on another machine than the one that scores them."
+def network_table(
+    demand: Demand, rates: Rates,
+# way, bytes per tweet, megabits per second (busiest hour), gigabytes per day
+) -> pd.DataFrame:
+    "Return the network traffic if one machine reads and writes, and others score."
     sizes = {"in": rates.bytes_in, "out": rates.bytes_out, "both": rates.bytes_in + rates.bytes_out}
-    return pd.DataFrame([{"way": way, "bytes per tweet": size,
-                          "megabits per second, busiest hour": size * 8 * demand.peak / 1e6,
-                          "gigabytes per day": size * demand.tweets_per_day / 1e9}
-                         for way, size in sizes.items()])
+    return pd.DataFrame([{
+        "way": way,
+        "bytes per tweet": size,
+        "megabits per second, busiest hour": size * 8 * demand.peak / 1e6,
+        "gigabytes per day": size * demand.tweets_per_day / 1e9,
+    } for way, size in sizes.items()])
 
 
 def starts_table(
     rates: Rates,
-    pieces: list[int], # tweets for which a worker is started
+    pieces: list[int], # batch sizes in tweets; one worker is started per batch
 ) -> pd.DataFrame: # tweets, seconds, share of the start
-    "What share of the time the start takes."
+    "Return the share of a worker's time that its start takes."
     seconds = [rates.start_seconds + tweets / rates.score_rate for tweets in pieces]
     return pd.DataFrame({"tweets": pieces, "seconds": seconds,
                          "share of the start": [rates.start_seconds / taken for taken in seconds]})
 
 
 def smallest_piece(rates: Rates, share: float = 0.05) -> int: # tweets
-    "The smallest piece of work of which the start is no more than this share."
+    "Return the smallest batch for which the start takes at most this share of the time."
     return math.ceil(rates.start_seconds * rates.score_rate * (1 - share) / share)
 
 
 def verdict(demand: Demand, rates: Rates, limits: pd.DataFrame) -> str: # Markdown
-    "What the arithmetic says."
+    "Summarize the machines needed, the first bottleneck and the smallest useful batch."
     tight = limits.loc[limits["share used"].idxmax()]
-    lines = [f"- {demand.tweets_per_day:,.0f} tweets a day, {demand.peak:,.0f} a second in the "
-             f"busiest hour, need **{machines(demand, rates):,} "
-             f"{'machine' if machines(demand, rates) == 1 else 'machines'}** like the one "
-             f"measured, with {rates.cores} cores.",
-             f"- What is tight first: " f"{tight['limit'][0].lower() + tight['limit'][1:]}, of "
-                                        f"which the busiest hour takes {tight['share used']:.0%}; "
-                                        f"it breaks at {tight['breaks at']:,.0f} tweets a day."
-             + (f" The stream has to be parted into {parts(limits)}, each with a reader and a "
-                f"writer of its own." if parts(limits) > 1
-                else " One reader and one writer are enough."),
-             f"- A worker takes {rates.start_seconds:.1f} s to start; with "
-             f"{smallest_piece(rates):,} tweets or more for each start, that is at most a "
-             f"twentieth of its time."]
+    name = tight["limit"][0].lower() + tight["limit"][1:]
+    count, shards = machines(demand, rates), parts(limits)
+    noun = "machine" if count == 1 else "machines"
+    sharding = (f"The stream has to be sharded into {shards}, each with its own reader and writer."
+                if shards > 1 else "One reader and one writer are enough.")
+    lines = [
+        f"- {demand.tweets_per_day:,.0f} tweets per day, {demand.peak:,.0f} per second in the "
+        f"busiest hour, need **{count:,} {noun}** like the one measured, "
+        f"with {rates.cores} cores.",
+        f"- The first bottleneck: {name}. The busiest hour uses {tight['share used']:.0%} of it; "
+        f"it breaks at {tight['breaks at']:,.0f} tweets per day. {sharding}",
+        f"- A worker takes {rates.start_seconds:.1f} s to start. With at least "
+        f"{smallest_piece(rates):,} tweets per start, that is at most 5% of its time.",
+    ]
     return "\n".join(lines)

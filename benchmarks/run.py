@@ -25,8 +25,8 @@ def execute(page: str, output: Path, words: list[str]) -> None:
 def main() -> None:
     """Execute both notebooks and write their pages."""
     from disaster_nbdev.data import load
-    from disaster_nbdev.report import write_site
-    from disaster_nbdev.runs import report_folder
+    from disaster_nbdev.site import write_site
+    from disaster_nbdev.record import report_folder
     report = report_folder(load().name)
     executed = {page: report/"notebooks"/f"{page}.ipynb" for page in PAGES}
     executed["benchmark"].parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The benchmark on tiny inputs: its page is made, and its figures are numbers with details."""
+"""Run the benchmark on tiny inputs; check its page, its figures and their details."""
 import json
 import os
 
@@ -8,8 +8,10 @@ import benchmark
 import capacity
 from conftest import ROOT, run
 
-TOY = """{cells: [gru], contenders: [ours, "study's recipe"], repetitions: 2, tweets: 64, embed_dim: 3, hidden_size: 2, product_size: 64, rows: 120, rows_study: 40, rows_counts: 60,
-          score_repetitions: 1, vector_rows: 4000, vector_repetitions: 1, clean_repetitions: 1, start_repetitions: 1, rows_many: 0}"""
+TOY = """{cells: [gru], contenders: [ours, "study's recipe"], repetitions: 2, tweets: 64,
+          embed_dim: 3, hidden_size: 2, product_size: 64, rows: 120, rows_study: 40,
+          rows_counts: 60, score_repetitions: 1, vector_rows: 4000, vector_repetitions: 1,
+          clean_repetitions: 1, start_repetitions: 1, rows_many: 0}"""
 TARGETED = ["train_vs_study_recipe", "train_vs_pytorch_packed", "train_vs_floor",
             "recurrent_dropout_vs_plain", "score_rows_per_second", "score_vs_study_path",
             "score_vs_tfidf", "vectors_peak_mb", "vectors_vs_read", "vectors_vs_gunzip",
@@ -24,13 +26,13 @@ def papermill(template, folder, *words, **environment):
 
 
 HOST = "host-of-the-tests-4711"
-# a real name may be a word that occurs anyway
+# a fake name, since a real one may be a word that occurs anyway
 ELSEWHERE = f"import os, platform, socket; platform.node = socket.gethostname = lambda: {HOST!r}\n"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A toy benchmark on a machine of that name, in a home of its own: its folder, and benchmark.json."""
+    """Run a toy benchmark with a fake host name and its own home; return folder and figures."""
     folder = tmp_path_factory.mktemp("benchmark")
     (folder/"home").mkdir()
     (folder/"sitecustomize.py").write_text(ELSEWHERE)
@@ -41,7 +43,7 @@ def made(tmp_path_factory):
 
 
 def outputs(path):
-    """All outputs of an executed notebook."""
+    """Return all outputs of an executed notebook."""
     return [output for cell in json.loads(path.read_text())["cells"]
             for output in cell.get("outputs", [])]
 
@@ -49,7 +51,7 @@ def outputs(path):
 def test_every_figure_is_a_number_or_was_not_measured(made):
     _, facts = made
     assert list(facts) == ["schema", *TARGETED, "details"] and list(benchmark.TARGETS) == TARGETED
-    # their contenders took no part
+    # their contenders were not included
     absent = {"train_vs_pytorch_packed", "recurrent_dropout_vs_plain"}
     for name in TARGETED:
         assert ((facts[name] is None) == (name in absent)
@@ -66,7 +68,7 @@ def test_the_details_hold_every_repetition_and_the_figures_follow_from_them(made
     assert made[1]["train_vs_study_recipe"] == pytest.approx(sum(ratios) / 2)
     floor = benchmark.operations("gru", details["work"]["tokens"], 3, 2) / details["product_rate"]
     assert made[1]["train_vs_floor"] == pytest.approx(sum(taken["ours"]) / 2 / floor)
-    assert details["answers_apart"] < 1e-4, "what is faster must say the same"
+    assert details["answers_apart"] < 1e-4, "a faster scorer must return the same probabilities"
     assert ({"score_rate", "read_rate", "write_rate", "bytes_in", "bytes_out", "memory_mb",
              "start_seconds", "cores"} == set(details["capacity"]))
 
@@ -78,8 +80,9 @@ def test_neither_figures_nor_page_name_the_machine(made):
     texts = [json.dumps(facts), *(json.dumps(output)
                                   for output in outputs(folder/"benchmark.ipynb"))]
     for text in texts:
-        assert (HOST not in text and str(ROOT) not in text
-                and str(folder) not in text), "the folder holds the home, too"
+        assert HOST not in text
+        assert str(ROOT) not in text
+        assert str(folder) not in text, "this folder contains the home, too"
 
 
 def test_the_page_begins_with_the_targets(made):
@@ -92,7 +95,7 @@ def test_the_page_begins_with_the_targets(made):
     assert "not measured" in first
 
 
-def test_capacity_reckons_from_the_benchmark_alone(made):
+def test_capacity_needs_only_the_benchmark(made):
     answer = papermill("capacity", made[0], "-p", "tweets_per_day", "1000000")
     assert answer.returncode == 0, answer.stderr
     text = json.dumps(outputs(made[0]/"capacity.ipynb"))
@@ -101,7 +104,9 @@ def test_capacity_reckons_from_the_benchmark_alone(made):
 
 
 @pytest.mark.parametrize("template, words, said", [
-    ("capacity", [], "run `make benchmark` first"), ("benchmark", ["-p", "row", "3"], "Unknown parameter 'row'"), ("benchmark", ["-y", "contenders: [theirs]"], "Unknown contender 'theirs'"),
+    ("capacity", [], "run `make benchmark` first"),
+    ("benchmark", ["-p", "row", "3"], "Unknown parameter 'row'"),
+    ("benchmark", ["-y", "contenders: [theirs]"], "Unknown contender 'theirs'"),
 ])
 def test_a_mistake_is_one_sentence(template, words, said, tmp_path):
     answer = papermill(template, tmp_path, *words)

@@ -1,7 +1,7 @@
-"""Fails when a notebook is not fit for git, or when the package is not what the notebooks export.
+"""Check that notebooks are fit for git, and that the package is what they export.
 
-`python tests/check_notebooks.py --clean` cleans the notebooks first, as `make export` does. The check of the export
-works on a copy, so it neither needs git nor changes the working tree.
+`python tests/check_notebooks.py --clean` cleans the notebooks first, as `make export` does.
+The export is checked on a copy, so that it neither needs git nor changes the working tree.
 """
 import filecmp
 import os
@@ -38,7 +38,7 @@ def differing(folder: Path) -> list[str]:
 
 
 def main() -> None:
-    """Clean where that is asked for, then judge; exit with 1 when something is wrong."""
+    """Clean with `--clean`, then check; exit with 1 when something is wrong."""
     notebooks = project_notebooks(ROOT/"nbs")
     if "--clean" in sys.argv[1:]:
         for path in notebooks: clean_file(path)

@@ -1,4 +1,4 @@
-"""What the tests share: the data they may use, a small report of the sample, and a strict mode in which nothing is skipped."""
+"""Share data, helpers and a strict mode, in which nothing is skipped, among the tests."""
 import os
 import shutil
 import signal
@@ -29,16 +29,17 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler),
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item, call):
-    """With DISASTER_STRICT set, as CI does where the real data are, a skipped test is a failed one."""
+    """Fail skipped tests if DISASTER_STRICT is set, as in CI with the real data."""
     outcome = yield
     report = outcome.get_result()
     if report.skipped and os.environ.get("DISASTER_STRICT"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
-        report.outcome, report.longrepr = "failed", f"This machine could have run it, but it was skipped: {reason}"
+        report.outcome = "failed"
+        report.longrepr = f"This machine could have run it, but it was skipped: {reason}"
 
 
 def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
-    """Run a command of this environment and keep what it says; a `make` around the tests is hidden from it."""
+    """Run a command of this environment, unaware of a surrounding `make`; return its output."""
     outside = {name: value for name, value in os.environ.items()
                if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
     return subprocess.run(words, cwd=folder, env={**outside, **environment}, capture_output=True,
@@ -46,7 +47,7 @@ def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.Comp
 
 
 def copy_project(folder: Path, *notebooks: str) -> Path:
-    """Copy the project without its reports into a folder, with all its notebooks or with those named."""
+    """Copy the project without its reports, with all notebooks or only the named ones."""
     from disaster_nbdev.notebooks import project_notebooks
     for name in ("settings.ini", "pyproject.toml", "setup.py", "README.md", "Makefile",
                  ".gitignore", ".gitattributes", ".gitconfig"):
@@ -61,7 +62,7 @@ def copy_project(folder: Path, *notebooks: str) -> Path:
 
 
 def wait_for(what, seconds: float = LONG):
-    """Return what the function gives, as soon as that is something."""
+    """Call the function until its result is true, and return that."""
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, "it did not come to pass"
@@ -71,14 +72,14 @@ def wait_for(what, seconds: float = LONG):
 
 @pytest.fixture(scope="session")
 def sample():
-    """The sample data that come with the project."""
+    """Load the sample data that come with the project."""
     from disaster_nbdev.data import load
     return load(ROOT/"data"/"sample")
 
 
 @pytest.fixture(scope="session")
 def kaggle():
-    """Kaggle's files, where they are found."""
+    """Load Kaggle's files, or skip the test if they are missing."""
     from disaster_nbdev.data import load
     dataset = load()
     if dataset.name != "kaggle": pytest.skip("Kaggle's files are not here")

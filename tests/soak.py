@@ -1,14 +1,15 @@
-"""Kill the parts of `disaster report` and `disaster score` at random moments, and check what is left.
+"""Kill processes of `disaster report` and `disaster score` at random moments; check the results.
 
     python tests/soak.py --kills 100 --seed 0 [--resume] [--output FILE]
 
-Each trial starts a command, kills one of its processes at a moment that a seeded generator chooses over the
-whole life of that process, and waits. Nothing may hang, no process may be left over, every file must be whole
-or absent, and the same command must then succeed and give what it gives undisturbed. What happened is written
-after each trial, so that `--resume` goes on where an earlier call was stopped.
+Each trial starts a command and kills one of its processes, at a moment drawn uniformly from the
+lifetime of that process. Nothing may hang, no process may be left over, and every file must be
+complete or absent. The same command must then succeed, with the results of an undisturbed run.
+The results are written after each trial, so `--resume` resumes an earlier call.
 
-Commands work on small inputs, in a copy of the project in a temporary folder. The notebook whose launcher,
-papermill and kernel are killed is a small one that writes a record and a model folder again and again.
+Commands work on small inputs, in a copy of the project in a temporary folder. The notebook whose
+launcher, papermill and kernel are killed is a small one that writes a record and a model folder
+again and again.
 """
 import argparse
 import json
@@ -27,17 +28,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/"tests")]
-from disaster_nbdev.data import UserError
-from disaster_nbdev.files import write_whole
+from disaster_nbdev.core import UserError
+from disaster_nbdev.core import atomic_write
 from disaster_nbdev.process import ended_by_signals
 from disaster_nbdev.provenance import git_commit
-from disaster_nbdev.runs import read_record, to_json
+from disaster_nbdev.record import read_record, to_json
 
 DISASTER = Path(sys.executable).parent/"disaster"
 
 TARGETS = ("launcher", "papermill", "kernel", "worker", "scorer")
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
-WORDS = {  # what the command line of a process holds
+WORDS = {  # words in the command line of a process
     "papermill": 'run_module("papermill"',
     "kernel": "ipykernel_launcher",
     "worker": "from disaster_nbdev.process import serve",
@@ -47,7 +48,7 @@ LIMIT = 120  # seconds after a kill until the command counts as hanging
 FAREWELL = 30  # seconds after the end of a command until other processes count as orphans
 
 
-def alive(mark: str) -> dict[int, str]:  # number of a process -> its command line
+def alive(mark: str) -> dict[int, str]:  # process id -> command line
     """Return the processes of a trial that have not ended."""
     found = {}
     for folder in Path("/proc").iterdir():
@@ -63,17 +64,18 @@ def alive(mark: str) -> dict[int, str]:  # number of a process -> its command li
 
 @dataclass
 class Work:
-    """A command to be disturbed, and how to tell whether its results are whole."""
-    folder: Path  # where it works; its standard error is written there too
+    """Describe a command to be disturbed, and check its results."""
+    folder: Path  # its working directory; its standard error is written there too
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
-    life: dict[str, float] = field(default_factory=dict)  # target -> seconds that it lives undisturbed
+    # target -> seconds that it lives undisturbed
+    life: dict[str, float] = field(default_factory=dict)
 
     def prepare(self, number: int) -> None:
         """Make sure that the command has something to do."""
 
     def damaged(self) -> list[str]:
-        """Return a sentence for each result that is neither whole nor absent."""
+        """Return a sentence for each result that is neither complete nor absent."""
         return []
 
     def right(self) -> bool:
@@ -112,7 +114,7 @@ def ended(process: subprocess.Popen, limit: float) -> bool:
 
 
 def orphans(mark: str, limit: float) -> list[str]:
-    """Wait until all processes of a trial are gone; end those that stay, and return their command lines."""
+    """Wait for all processes of a trial; end the rest, and return their command lines."""
     until = time.monotonic() + limit
     while (left := alive(mark)) and time.monotonic() < until: time.sleep(0.1)
     for pid in left:
@@ -122,7 +124,7 @@ def orphans(mark: str, limit: float) -> list[str]:
 
 
 def undisturbed(work: Work, limit: float) -> int | None:
-    """Run the command to its end, note how long its targets live, and return its exit code; None when it hangs."""
+    """Run the command, measure the lives of its targets, and return its exit code or None."""
     mark, seen, until = f"{os.getpid()}-again-{time.monotonic_ns()}", {}, time.monotonic() + limit
     process = work.start(mark)
     while process.poll() is None and time.monotonic() < until:
@@ -140,7 +142,7 @@ def undisturbed(work: Work, limit: float) -> int | None:
 
 def kill(process: subprocess.Popen, mark: str, target: str, name: str, moment: float,
          choose: random.Random) -> bool:
-    """Send the signal at the moment (seconds since the target was first there); False when it had ended before."""
+    """Send the signal `moment` seconds after the target appears; False if it had ended before."""
     def found() -> list[int]:
         while not (there := victims(process, mark, target)) and process.poll() is None:
             time.sleep(0.02)
@@ -148,7 +150,7 @@ def kill(process: subprocess.Popen, mark: str, target: str, name: str, moment: f
     found()
     try: process.wait(moment)
     except subprocess.TimeoutExpired: pass
-    there = found() # one notebook may have ended, and the next not begun
+    there = found()  # one notebook may have ended, and the next not started
     if not there: return False
     try: os.kill(choose.choice(there), getattr(signal, name))
     except ProcessLookupError: return False
@@ -156,7 +158,7 @@ def kill(process: subprocess.Popen, mark: str, target: str, name: str, moment: f
 
 
 def trial(work: Work, number: int, target: str, name: str, seed: int, limit: float = LIMIT) -> dict:
-    """Disturb the command once, check what is left, and run it again undisturbed."""
+    """Disturb the command once, check the results, and run it again undisturbed."""
     choose = random.Random(f"{seed} {number}")
     moment = choose.random() * work.life.get(target, 1.0)
     work.prepare(number)
@@ -179,7 +181,7 @@ def trial(work: Work, number: int, target: str, name: str, seed: int, limit: flo
 
 
 class Scoring(Work):
-    """`disaster score` with two workers, on a file that takes a second or two."""
+    """Run `disaster score` with two workers, on a file that takes a second or two."""
     def __init__(self, folder: Path):
         from test_scoring import made, put, tweets
         folder.mkdir()
@@ -194,19 +196,18 @@ class Scoring(Work):
         (self.folder/"out.csv").unlink(missing_ok=True)
 
     def damaged(self) -> list[str]:
-        """An output that is there must be whole: the command has begun without one."""
-        return (["out.csv is not whole"] if (self.folder/"out.csv").exists() and not self.right()
-                else [])
+        """Return a sentence if there is an incomplete output: the command started without one."""
+        there = (self.folder/"out.csv").exists()
+        return ["out.csv is incomplete"] if there and not self.right() else []
 
     def right(self) -> bool:
         import pandas as pd
         found, expected = (pd.read_csv(self.folder/name, dtype=str)
                            for name in ("out.csv", "expected.csv"))
         if len(found) != len(expected) or list(found) != list(expected): return False
-        close = ((found.probability.astype(float) - expected.probability.astype(float)).abs().max()
-                 <= 1e-6)
-        return (bool(close) and found.drop(columns="probability").equals(
-            expected.drop(columns="probability")))
+        gap = (found.pop("probability").astype(float)
+               - expected.pop("probability").astype(float)).abs().max()
+        return bool(gap <= 1e-6) and found.equals(expected)
 
     def left_over(self) -> list[str]:
         known = {"run", "in.csv", "out.csv", "expected.csv", "stderr.txt"}
@@ -217,18 +218,21 @@ PAGE = "logistic-words-folds"  # the page and record of the notebook below
 NOTEBOOK = ['recipe = embedding = baseline = data = output = ""\nfolds = members = seed = 1', f'''
 import time
 import numpy as np
-from disaster_nbdev.data import load, split
-from disaster_nbdev.files import whole_folder
-from disaster_nbdev.runs import models_folder, prediction_table, report_folder, write_folder, write_record
+from disaster_nbdev.data import load
+from disaster_nbdev.split import split
+from disaster_nbdev.core import atomic_folder
+from disaster_nbdev.record import models_folder, prediction_table, report_folder
+from disaster_nbdev.record import write_folder, write_record
 dataset, rng = load(data), np.random.default_rng(seed)
 report = report_folder(dataset.name, output)
 frames = dict(zip(("train", "validation"), split(dataset.train))) | {{"test": dataset.test}}
 tables = {{part: prediction_table(frame, rng.random(len(frame))) for part, frame in frames.items()}}
-facts = dict(kind="crossfit", config={{"seed": seed}}, seed=seed, seconds=0.0, parameters={{"total": 1, "trainable": 1}})
-record = write_record(report, "{PAGE}", dataset, "crossfit", tables, **facts)
+facts = dict(kind="crossval", config={{"seed": seed}}, seed=seed, seconds=0.0,
+             parameters={{"total": 1, "trainable": 1}})
+record = write_record(report, "{PAGE}", dataset, "crossval", tables, **facts)
 files = {{path.name: path.read_text() for path in record.folder.iterdir()}}
 until = time.monotonic() + 2
-while time.monotonic() < until:  # so that many kills come while something is written
+while time.monotonic() < until:  # so many kills hit a write
     write_folder(record.folder, files)
     with whole_folder(models_folder(report)/"soak") as fresh:
         for name in "abcd": (fresh/name).write_bytes(bytes([seed]) * 2_000_000)
@@ -236,7 +240,7 @@ while time.monotonic() < until:  # so that many kills come while something is wr
 
 
 def notebook(path: Path, *cells: str) -> None:
-    """Write a notebook; the first cell of code takes the parameters."""
+    """Write a notebook; its first code cell takes the parameters."""
     import nbformat
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"# {path.stem.title()}")])
     made.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
@@ -247,7 +251,7 @@ def notebook(path: Path, *cells: str) -> None:
 
 
 class Report(Work):
-    """`disaster report` in a small copy of the project, with one small notebook to execute."""
+    """Run `disaster report` in a small copy of the project, with one small notebook."""
     def __init__(self, folder: Path):
         import pandas as pd
         shutil.copytree(ROOT/"disaster_nbdev", folder/"disaster_nbdev",
@@ -258,7 +262,7 @@ class Report(Work):
         shutil.copy(ROOT/"nbs"/"baseline.ipynb", folder/"nbs")
         for name in ("explore", "topics", "compare"):
             notebook(folder/"nbs"/f"{name}.ipynb", 'data = output = ""')
-        notebook(folder/"nbs"/"crossfit.ipynb", *NOTEBOOK)
+        notebook(folder/"nbs"/"crossval.ipynb", *NOTEBOOK)
         train = pd.read_csv(folder/"data"/"sample"/"train.csv", dtype=str, keep_default_na=False)
         (folder/"tiny").mkdir()
         train.groupby("target").head(50).to_csv(folder/"tiny"/"train.csv", index=False)
@@ -273,17 +277,17 @@ class Report(Work):
             self.expected[number] = self.predictions()
 
     def prepare(self, number: int) -> None:
-        """Ask for another seed than the last time, and take the page away, so that there is a record to be replaced."""
+        """Change the seed and delete the page, so that the record has to be replaced."""
         self.seed, out = number % 2, self.folder/"out"
         for path in (out/f"{PAGE}.html", out/"notebooks"/f"{PAGE}.ipynb"):
             path.unlink(missing_ok=True)
-        entry = {"template": "crossfit", "baseline": "logistic-words", "folds": 2,
+        entry = {"template": "crossval", "baseline": "logistic-words", "folds": 2,
                  "seed": self.seed}
         matrix = {"recipes": {"gru": {"cell": "gru"}}, "sets": {"soak": [entry]}}
         (self.folder/"nbs"/"recipes.yaml").write_text(json.dumps(matrix))
 
     def predictions(self) -> str:
-        """Return what the record predicts."""
+        """Return the predictions of the record."""
         return (self.folder/"out"/"runs"/PAGE/"predictions_validation.csv").read_text()
 
     def damaged(self) -> list[str]:
@@ -292,11 +296,11 @@ class Report(Work):
             try: read_record(folder)
             except UserError as error: found.append(str(error))
         model = report/"models"/"soak"
-        if model.exists() and {path.name: path.stat().st_size
-                               for path in model.iterdir()} != dict.fromkeys("abcd", 2_000_000):
-            found.append("the model folder is not whole")
+        sizes = {path.name: path.stat().st_size for path in model.glob("*")}
+        if model.exists() and sizes != dict.fromkeys("abcd", 2_000_000):
+            found.append("the model folder is incomplete")
         pages = [path for path in report.glob("*.html") if "</html>" not in path.read_text()[-20:]]
-        return found + [f"{path.name} is not whole" for path in pages]
+        return found + [f"{path.name} is incomplete" for path in pages]
 
     def right(self) -> bool:
         model = (self.folder/"out"/"models"/"soak"/"a").read_bytes()
@@ -309,14 +313,14 @@ class Report(Work):
 
 @contextmanager
 def workplace() -> Iterator[dict[str, Work]]:  # target -> what is disturbed
-    """Make the small inputs, run everything once undisturbed, and remove it all in the end."""
+    """Make the inputs, run everything once undisturbed, and remove it all at the end."""
     with tempfile.TemporaryDirectory(prefix="disaster-soak-") as scratch:
         score, report = Scoring(Path(scratch)/"score"), Report(Path(scratch)/"report")
         yield {target: score if target in ("worker", "scorer") else report for target in TARGETS}
 
 
 def fresh_record(kills: int, seed: int) -> dict:
-    """Return the facts of a soak that has not begun."""
+    """Return the facts of a soak that has not started."""
     sys.path.insert(0, str(ROOT/"benchmarks"))
     from benchmark import machine
     here = {name: value for name, value in machine().items()
@@ -326,54 +330,55 @@ def fresh_record(kills: int, seed: int) -> dict:
 
 
 def opened(path: Path, kills: int, seed: int, resume: bool) -> dict:
-    """Return the facts to go on with: those of an earlier call with the same seed, or new ones."""
+    """Return the facts of an earlier call with the same seed, or new ones."""
     if not resume or not path.is_file(): return fresh_record(kills, seed)
     facts = json.loads(path.read_text())
     if facts["seed"] != seed:
-        raise SystemExit(f"{path} was begun with seed {facts['seed']}: give that, or leave out "
+        raise SystemExit(f"{path} was started with seed {facts['seed']}: give that, or leave out "
                          f"--resume.")
     return {**facts, "kills": kills}
 
 
 def faults(tried: dict) -> list[str]:
-    """Return what went wrong in one trial."""
+    """Return the faults of one trial."""
     wrong = {"hang": tried["hang"], "orphans": tried["orphans"], "damaged": tried["damaged"],
-             "left over": tried["left_over"], "the next run is not right": not tried["equal"],
+             "left over": tried["left_over"], "next run wrong": not tried["equal"],
              "traceback": tried["traceback"]}
     return [name for name, found in wrong.items() if found]
 
 
-def soak(output: Path, kills: int, seed: int, resume: bool) -> int:  # trials in which something went wrong
-    """Make the trials, and write down what happened after each."""
-    for name in SIGNALS[1:]:  # a command in the background inherits ignored signals, and its children would too
+def soak(output: Path, kills: int, seed: int, resume: bool) -> int:  # trials with faults
+    """Run the trials, and write the results after each."""
+    # a command in the background inherits ignored signals, and its children would too
+    for name in SIGNALS[1:]:
         if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN:
             signal.signal(getattr(signal, name), signal.SIG_DFL)
     facts = opened(output, kills, seed, resume)
     with workplace() as works:
         while (done := sum(tried["killed"] for tried in facts["trials"])) < kills:
-            target, name = TARGETS[done % len(TARGETS)], SIGNALS[done // len(TARGETS)
-                                                                 % len(SIGNALS)]
+            target = TARGETS[done % len(TARGETS)]
+            name = SIGNALS[done // len(TARGETS) % len(SIGNALS)]
             tried = trial(works[target], len(facts["trials"]), target, name, seed)
             facts["trials"].append(tried)
             facts["seconds"] = round(facts["seconds"] + tried["seconds"], 1)
-            write_whole(output, to_json(facts))
+            atomic_write(output, to_json(facts))
             what = ("; ".join(faults(tried))
-                    or ("as it should" if tried["killed"] else "it had ended before"))
+                    or ("no fault" if tried["killed"] else "it had ended before"))
             print(f"{done + 1}/{kills} {name} to the {target} after {tried['moment']:.2f} s: exit "
                   f"code {tried['code']}, {what}", flush=True)
     return sum(bool(faults(tried)) for tried in facts["trials"])
 
 
 def main() -> None:
-    """Read the words of the command line, and soak."""
+    """Read the command line, and soak."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--kills", type=int, default=100)
     words.add_argument("--seed", type=int, default=0)
-    words.add_argument("--resume", action="store_true", help="go on with what is in the output")
+    words.add_argument("--resume", action="store_true", help="continue the trials in the output")
     words.add_argument("--output", type=Path, default=ROOT/"reports"/"kaggle"/"trust.json")
     given = words.parse_args()
     with ended_by_signals(): wrong = soak(given.output, given.kills, given.seed, given.resume)
-    print(f"{given.kills} kills, something went wrong after {wrong} of them: {given.output}")
+    print(f"{given.kills} kills, {wrong} of them with faults: {given.output}")
     sys.exit(1 if wrong else 0)
 
 

@@ -1,4 +1,4 @@
-"""What the surroundings of a process may and may not decide: Keras's settings, locale, home, threads."""
+"""Check what the environment may affect: Keras's settings, locale, home, threads."""
 import ast
 import json
 import os
@@ -24,19 +24,20 @@ OURS = {"backend": "tensorflow", "floatx": "float32", "dtype_policy": "float32",
 
 
 def python(code, **environment):
-    """Run code in a process of its own; its last line, read as JSON."""
+    """Run code in a new process, and return its last line, read as JSON."""
     answer = run(sys.executable, "-c", code, **environment)
     assert answer.returncode == 0, answer.stderr
     return json.loads(answer.stdout.splitlines()[-1])
 
 
 def chosen(found):
-    """The settings that the project decides."""
+    """Return the settings that the project fixes."""
     return {name: found[name] for name in OURS}
 
 
 @pytest.mark.parametrize("settings", [
-    '{"floatx": "float16", "epsilon": 0.01, "backend": "jax", "image_data_format": "channels_first"}', '{"floatx": "float8"}', '{"epsilon": 1}', "[1]", "{",
+    '{"floatx": "float16", "epsilon": 0.01, "backend": "jax", "image_data_format": '
+    '"channels_first"}', '{"floatx": "float8"}', '{"epsilon": 1}', "[1]", "{",
 ], ids=["another", "unknown floatx", "wrong epsilon", "no object", "broken"])
 def test_settings_of_keras_in_the_home_decide_nothing(settings, tmp_path):
     (tmp_path/".keras").mkdir()
@@ -53,7 +54,11 @@ def test_variables_of_keras_decide_nothing(tmp_path):
 
 
 def test_settings_of_a_keras_that_was_imported_before_are_set_back():
-    before = "import keras; keras.config.set_floatx('float16'); keras.config.set_dtype_policy('mixed_bfloat16')\n"
+    before = """
+import keras
+keras.config.set_floatx("float16")
+keras.config.set_dtype_policy("mixed_bfloat16")
+"""
     assert chosen(python(before + STATE)) == OURS
 
 
@@ -100,7 +105,9 @@ else: print('"float32"')
     assert python(code, HOME=str(tmp_path)) == "float32"
 
 
-@pytest.mark.parametrize("surroundings", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "tr_TR.UTF-8"}, {"PYTHONIOENCODING": "latin-1"}, {"TZ": "Pacific/Kiritimati"}], ids=str)
+@pytest.mark.parametrize("surroundings", [
+    {"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "tr_TR.UTF-8"}, {"PYTHONIOENCODING": "latin-1"},
+    {"TZ": "Pacific/Kiritimati"}], ids=str)
 def test_the_command_works_in_any_locale(surroundings, tmp_path):
     folder = tmp_path/"d\u00f6ner \u6f22"
     folder.mkdir()
@@ -119,7 +126,7 @@ def test_the_command_works_in_any_locale(surroundings, tmp_path):
 
 
 def opens_text(call: ast.Call) -> bool:
-    """Whether a call reads or writes text in an encoding that it leaves to the locale."""
+    """Return whether a call reads or writes text in the encoding of the locale."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     if "encoding" in given: return False
@@ -127,14 +134,18 @@ def opens_text(call: ast.Call) -> bool:
         return "text" in given or "universal_newlines" in given
     if name == "write_text" or name == "read_text" and isinstance(call.func, ast.Attribute):
         return True
-    if name not in ("open", "fdopen") or isinstance(call.func, ast.Attribute) and getattr(call.func.value, "id", "") not in ("os", "gzip") and len(call.args) > 1:
-        return False
+    if name not in ("open", "fdopen"): return False
+    owner = getattr(call.func.value, "id", "") if isinstance(call.func, ast.Attribute) else "os"
+    if owner not in ("os", "gzip") and len(call.args) > 1: return False
     mode = given.get("mode", call.args[1] if len(call.args) > 1 else call.args[0]
                      if isinstance(call.func, ast.Attribute) and call.args else ast.Constant("r"))
     return isinstance(mode, ast.Constant) and isinstance(mode.value, str) and "b" not in mode.value
 
 
-@pytest.mark.parametrize("path", sorted((ROOT/"disaster_nbdev").glob("*.py")), ids=lambda path: path.stem)
+MODULES = sorted((ROOT/"disaster_nbdev").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
 def test_no_text_is_read_or_written_in_the_encoding_of_the_locale(path):
     calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
              if isinstance(node, ast.Call)]

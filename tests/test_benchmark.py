@@ -1,11 +1,11 @@
-"""The published benchmark has what README and capacity page read, and its targets follow from it."""
+"""Check that the published benchmark has what its readers need, and that its targets follow."""
 import json
 import sys
 
 import pytest
 
 from conftest import ROOT
-from disaster_nbdev.data import UserError
+from disaster_nbdev.core import UserError
 
 sys.path.insert(0, str(ROOT/"benchmarks"))
 import benchmark  # noqa: E402
@@ -24,7 +24,7 @@ def test_the_published_targets_follow_from_the_measurements():
 
 
 def test_the_floor_is_what_a_hand_count_gives():
-    """An LSTM with 1 unit on 1 number, one word: 4 gates, 2 products, each forward and backward."""
+    """Count for one unit, one number and one word: 4 gates, 2 products, forward and backward."""
     assert benchmark.operations("lstm", 1, 1, 1) == 2 * 4 * (2 + 2 + 2 + 2 + 2)
 
 

@@ -1,4 +1,4 @@
-"""The report in a real browser: Chromium opens the pages from the disk, as a reader does."""
+"""Check the report in Chromium, which opens the pages from the disk as a reader does."""
 import shutil
 from contextlib import contextmanager
 
@@ -9,29 +9,34 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from conftest import LONG
-from disaster_nbdev.report import SAMPLE_BANNER, show, table, write_site
+from disaster_nbdev.html_output import show, table
+from disaster_nbdev.site import SAMPLE_BANNER, write_site
 
 BROWSER = next(filter(None, map(shutil.which,
                                 ("chromium", "chromium-browser", "google-chrome",
                                  "google-chrome-stable", "chrome"))), None)
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
              "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed "
-                                                        "(looked for chromium, google-chrome)")
+pytestmark = pytest.mark.skipif(
+    BROWSER is None, reason="no Chromium or Chrome is installed (chromium, google-chrome)")
 TWEETS = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "<svg onload=alert(1)>",
           "abc \u202egpj.exe", "a\x00b \x1b[31mred", "x" * 100_000, "a" + "\u0301" * 500,
           "Forest fire near La Ronge Sask. Canada, all residents asked to shelter in place"]
 
 
+HOSTILE = ("<script>alert(2)</script><img src='x' alt='' onerror='alert(3)'>"
+           "<p onclick='alert(4)'>text</p>")
+
+
 def html_cell(source, made, **streams):
-    """A code cell that showed this object."""
+    """Return a code cell that shows this HTML."""
     outputs = [new_output("stream", name=name, text=text) for name, text in streams.items()]
     return new_code_cell(source, outputs=outputs
                          + [new_output("execute_result", {"text/html": made, "text/plain": "x"})])
 
 
 def study():
-    """A notebook with a bit of everything that a report shows."""
+    """Return a notebook with every kind of output."""
     figure, axes = plt.subplots(figsize=(8, 4))
     axes.plot([1, 2, 3])
     wide = pd.DataFrame({f"column {n}": [n / 7] for n in range(30)})
@@ -52,14 +57,12 @@ def study():
                                html_cell("table(tweets)",
                                          table(tweets, "Tweets", links={"run": "href"}).data),
                                html_cell("plain", wide.to_html()),
-                               html_cell("hostile", "<script>alert(2)</script><img src='x' alt='' "
-                                                    "onerror='alert(3)'><p "
-                                                    "onclick='alert(4)'>text</p>"), error])
+                               html_cell("hostile", HOSTILE), error])
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """A small report on the disk."""
+    """Write a small report."""
     folder = tmp_path_factory.mktemp("report")
     nbformat.write(study(), folder / "study.ipynb")
     nbformat.write(new_notebook(cells=[new_markdown_cell("# The other page\n\nText.")]),
@@ -71,7 +74,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chromium():
-    """One browser for all tests."""
+    """Start one browser for all tests."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=BROWSER, args=ARGUMENTS, timeout=LONG * 1000)
@@ -81,7 +84,7 @@ def chromium():
 
 @contextmanager
 def window(chromium, site, width, scheme):
-    """The index in a fresh window; what it logged, asked for and popped up is checked at the end."""
+    """Open the index in a fresh window; fail if it logs, requests or pops up anything."""
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     context.set_default_timeout(LONG * 1000)
     opened, seen = context.new_page(), []
@@ -98,14 +101,14 @@ def window(chromium, site, width, scheme):
 
 @pytest.fixture(params=[1280, 390])
 def page(request, chromium, site):
-    """The index on a wide and on a narrow screen."""
+    """Open the index on a wide and on a narrow screen."""
     with window(chromium, site, request.param, "light") as opened:
         yield opened
 
 
 @pytest.fixture(params=["light", "dark"])
 def tinted(request, chromium, site):
-    """The index in light and in dark colours."""
+    """Open the index in light and in dark colors."""
     with window(chromium, site, 1280, request.param) as opened:
         yield opened
 
@@ -124,9 +127,9 @@ def test_nothing_runs_loads_or_sticks_out(page):
 
 
 def test_what_is_wider_than_the_page_can_be_scrolled(page):
-    boxes = page.locator(".wide").evaluate_all("all => all.map(e => [e.scrollWidth > "
-                                               "e.clientWidth, getComputedStyle(e).overflowX, "
-                                               "e.tabIndex])")
+    boxes = page.locator(".wide").evaluate_all(
+        "all => all.map(e => [e.scrollWidth > e.clientWidth, getComputedStyle(e).overflowX, "
+        "e.tabIndex])")
     assert len(boxes) == 2 and boxes[0] == [True, "auto", 0]
     caption = page.locator("caption").first.bounding_box()
     assert caption["x"] >= 0
@@ -160,19 +163,28 @@ CONTRAST = """() => {
   const channel = v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
   const light = c => .2126 * channel(c[0]) + .7152 * channel(c[1]) + .0722 * channel(c[2]);
   const parse = s => s.match(/[\\d.]+/g).map(Number);
-  const behind = e => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor); if (c.length < 4 || c[3] === 1) return c; } return [255, 255, 255]; };
+  const behind = e => {
+    for (; e; e = e.parentElement) {
+      const c = parse(getComputedStyle(e).backgroundColor);
+      if (c.length < 4 || c[3] === 1) return c;
+    }
+    return [255, 255, 255];
+  };
+  const hasText = e => [...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
   const rows = [];
   for (const d of document.querySelectorAll('details')) d.open = true;
   for (const e of document.querySelectorAll('body, body *')) {
-    if (!e.checkVisibility() || ![...e.childNodes].some(n => n.nodeType === 3 && n.textContent.trim()) && e !== document.body) continue;
-    const [a, b] = [light(parse(getComputedStyle(e).color)), light(behind(e))].sort((x, y) => y - x);
-    rows.push([(a + .05) / (b + .05), e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 30)]);
+    if (!e.checkVisibility() || !hasText(e) && e !== document.body) continue;
+    const colors = [light(parse(getComputedStyle(e).color)), light(behind(e))];
+    const [a, b] = colors.sort((x, y) => y - x);
+    const name = e.tagName + '.' + e.className + ': ' + e.textContent.trim().slice(0, 30);
+    rows.push([(a + .05) / (b + .05), name]);
   }
   return rows;
 }"""
 
 
-def test_every_text_stands_out_from_what_is_behind_it(tinted):
+def test_every_text_has_enough_contrast(tinted):
     rows = tinted.evaluate(CONTRAST)
     assert len(rows) > 50 and rows[0][1].startswith("BODY") and rows[0][0] >= 7
     assert not [row for row in rows if row[0] < 4.5]
@@ -196,7 +208,7 @@ def test_headings_go_down_one_step_at_a_time(page):
 
 def test_the_lists_of_pages_and_sections_lead_where_they_say(page):
     def reached(name, link):
-        "The link, after its list was opened where the window is too narrow to show it."
+        "Return the link; open its list first if the window is too narrow to show it."
         button = page.get_by_role("button", name=name)
         if button.is_visible():
             button.click()

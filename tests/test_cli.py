@@ -1,4 +1,4 @@
-"""The command line, as a shell sees it: exit codes, one clear sentence, files whole or untouched."""
+"""Call the command line as a shell does: exit codes, clear sentences, files whole or untouched."""
 import io
 import json
 import subprocess
@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev.operating import tempered
+from disaster_nbdev.calibration import temperature_scaled
 
 SAMPLE = ROOT/"data"/"sample"
 HEADER = "id,keyword,location,text,target\n"
@@ -17,7 +17,7 @@ GOOD = "".join(f"{i},,,tweet {i},{i % 2}\n" for i in range(20))
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A small trained run."""
+    """Return the folder of a small trained run."""
     out = tmp_path_factory.mktemp("saved")
     answer = run("papermill", "nbs/train.ipynb", str(out/"out.ipynb"), "-p", "output", str(out),
                  "-p", "epochs", "1", "-p", "hidden_size", "4", "-p", "recipe", "small", "-p",
@@ -27,7 +27,7 @@ def saved(tmp_path_factory):
 
 
 def folder_with(tmp_path, train: bytes | None, test: bytes | None):
-    """A data folder with these two files."""
+    """Write these two files into a folder and return it."""
     for name, content in (("train.csv", train), ("test.csv", test)):
         if content is not None: (tmp_path/name).write_bytes(content)
     return str(tmp_path)
@@ -36,28 +36,51 @@ def folder_with(tmp_path, train: bytes | None, test: bytes | None):
 TEST = b"id,keyword,location,text\n900,,,calm\n"
 
 
-@pytest.mark.parametrize("train, test, said", [
-    (None, None, "There is no train.csv in"),
-    ((HEADER + GOOD).encode(), None, "There is no test.csv in"),
-    (b"id,keyword,text,target\n1,,fire,1\n", TEST, "has no column location; it has id, keyword, text, target"),
-    ((HEADER + GOOD + "77,,,fire,2\n").encode(), TEST, "train.csv, row 22, column target: the label is 0 or 1, not '2'"),
-    ((HEADER + GOOD + "3,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: 3 occurs twice"),
-    ((HEADER + GOOD + " ,,,fire,1\n").encode(), TEST, "train.csv, row 22, column id: an id is needed, of characters that can be seen, not nothing"),
-    ((HEADER + GOOD + "77,,,,1\n").encode(), TEST, "train.csv, row 22, column text: a tweet needs a text; without one take the row out, not nothing"),
-    ((HEADER + GOOD + "78,,,fire,\n").encode(), TEST, "train.csv, row 22, column target: the label is 0 or 1, not nothing"),
-    (b"", TEST, "train.csv is empty"),
-    (HEADER.encode(), TEST, "train.csv holds a header and no tweets"),
-    ((HEADER + GOOD + "79,,,caf\u00e9,1\n").encode("latin-1"), TEST, "train.csv is not UTF-8: row 22, column text"),
-    ((HEADER + GOOD).encode(), b"id,keyword,location,text,target\n900,,,calm,0\n", "labels of test rows would leak"),
-    ((HEADER + GOOD + '80,,,"fire,1\n').encode(), TEST, "train.csv, row 22: a quotation mark is never closed"),
-    (b"\x00\x01\x02" + HEADER.encode(), TEST, "holds NUL bytes (row 1)"),
-    ((HEADER + "".join(f"{i},,,t {i},1\n" for i in range(20))).encode(), TEST, "all labels are 1"),
-    ((HEADER + GOOD + "81,,,fire,1,\n").encode(), TEST, "train.csv, row 22: 6 fields, but the header has 5"),
-    ((HEADER + GOOD).replace(",", ";").replace("text", "tweet").encode(), TEST, "has no column text; it has id, keyword, location, tweet, target (separated by semicolons)"),
-    (b"\x1f\x8b\x08" + HEADER.encode(), TEST, "cannot be unpacked"),
-    ("\ufeff".encode() + (HEADER + GOOD).encode(), b"", "test.csv is empty"),
-], ids=["no files", "no test", "no column", "label 2", "id twice", "no id", "no text", "no label", "empty", "header only", "latin-1", "labelled test",
-        "open quote", "binary", "one class", "ragged", "semicolons", "gzip", "empty test"])
+def train_file(*rows: str, encoding: str = "utf-8") -> bytes:
+    """Return a correct train.csv with more rows at its end."""
+    return (HEADER + GOOD + "".join(f"{row}\n" for row in rows)).encode(encoding)
+
+
+ONE_CLASS = (HEADER + "".join(f"{i},,,t {i},1\n" for i in range(20))).encode()
+SEMICOLONS = train_file().replace(b",", b";").replace(b"text", b"tweet")
+LABELED = b"id,keyword,location,text,target\n900,,,calm,0\n"
+# case -> train.csv, test.csv, message
+BAD_DATA = {
+    "no files": (None, None, "There is no train.csv in"),
+    "no test": (train_file(), None, "There is no test.csv in"),
+    "no column": (b"id,keyword,text,target\n1,,fire,1\n", TEST,
+                  "has no column location; it has id, keyword, text, target"),
+    "label 2": (train_file("77,,,fire,2"), TEST,
+                "train.csv, row 22, column target: the label is 0 or 1, not '2'"),
+    "id twice": (train_file("3,,,fire,1"), TEST, "train.csv, row 22, column id: 3 occurs twice"),
+    "no id": (train_file(" ,,,fire,1"), TEST,
+              "train.csv, row 22, column id: an id is needed, of characters that can be seen, not "
+              "nothing"),
+    "no text": (train_file("77,,,,1"), TEST,
+                "train.csv, row 22, column text: a tweet needs a text; without one take the row "
+                "out, not nothing"),
+    "no label": (train_file("78,,,fire,"), TEST,
+                 "train.csv, row 22, column target: the label is 0 or 1, not nothing"),
+    "empty": (b"", TEST, "train.csv is empty"),
+    "header only": (HEADER.encode(), TEST, "train.csv holds a header and no tweets"),
+    "latin-1": (train_file("79,,,caf\u00e9,1", encoding="latin-1"), TEST,
+                "train.csv is not UTF-8: row 22, column text"),
+    "labeled test": (train_file(), LABELED, "labels of test rows would leak"),
+    "open quote": (train_file('80,,,"fire,1'), TEST,
+                   "train.csv, row 22: a quotation mark is never closed"),
+    "binary": (b"\x00\x01\x02" + HEADER.encode(), TEST, "holds NUL bytes (row 1)"),
+    "one class": (ONE_CLASS, TEST, "all labels are 1"),
+    "ragged": (train_file("81,,,fire,1,"), TEST,
+               "train.csv, row 22: 6 fields, but the header has 5"),
+    "semicolons": (SEMICOLONS, TEST,
+                   "has no column text; it has id, keyword, location, tweet, target (separated by "
+                   "semicolons)"),
+    "gzip": (b"\x1f\x8b\x08" + HEADER.encode(), TEST, "cannot be unpacked"),
+    "empty test": (b"\xef\xbb\xbf" + train_file(), b"", "test.csv is empty"),
+}
+
+
+@pytest.mark.parametrize("train, test, said", BAD_DATA.values(), ids=BAD_DATA)
 @pytest.mark.parametrize("command", [("data", "show"), ("report",)], ids=" ".join)
 def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
     data, output = tmp_path/"data", tmp_path/"output"
@@ -86,30 +109,52 @@ def test_bad_data_is_one_sentence(command, train, test, said, tmp_path):
 ], ids=lambda value: " ".join(value) if isinstance(value, tuple) else "")
 def test_wrong_words_are_one_sentence(words, said):
     answer = run("disaster", *words, DISASTER_DATA=str(SAMPLE))
-    assert answer.returncode == 2 and said in answer.stderr and "Traceback" not in answer.stderr
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
-def test_help_does_not_load_tensorflow():
-    code = "import sys, disaster_nbdev, disaster_nbdev.cli; print([m for m in ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'gensim') if m in sys.modules])"
+@pytest.mark.parametrize("words", [("benchmark",), ("report", "--cluster", "local"),
+                                   ("run", "gru", "--cluster", "local")], ids=" ".join)
+def test_what_is_gone_is_unknown(words):
+    answer = run("disaster", *words)
+    assert answer.returncode == 2
+    assert "No such" in answer.stderr
+
+
+def test_help_loads_no_large_library():
+    code = """
+import sys, disaster_nbdev.cli
+heavy = ("tensorflow", "keras", "sklearn", "matplotlib", "gensim", "pandas", "yaml", "papermill")
+print([name for name in heavy if name in sys.modules])
+"""
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"
-    assert run("disaster", "--help").returncode == 0
+    answer = run("disaster", "--help")
+    assert answer.returncode == 0
+    listed = [line.split()[0] for line in answer.stdout.partition("Commands:")[2].splitlines()
+              if line.startswith("  ") and not line.startswith("   ")]
+    assert listed == ["data", "readme", "report", "run", "score"]
 
 
 def test_score_keeps_rows_columns_and_order(saved, tmp_path):
-    tweets = pd.read_csv(SAMPLE/"test.csv", dtype=str, keep_default_na=False).sample(frac=1,
-                                                                                     random_state=1)
+    tweets = pd.read_csv(SAMPLE/"test.csv", dtype=str, keep_default_na=False)
+    tweets = tweets.sample(frac=1, random_state=1)
     tweets.to_csv(tmp_path/"in.csv", index=False)
     answer = run("disaster", "score", str(tmp_path/"in.csv"), "--run", str(saved), "--output",
                  str(tmp_path/"out.csv"))
-    assert answer.returncode == 0 and f"{len(tweets)} tweets scored" in answer.stderr
+    assert answer.returncode == 0
+    assert f"{len(tweets)} tweets scored" in answer.stderr
     scored = pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False)
     assert scored[tweets.columns].to_numpy().tolist() == tweets.to_numpy().tolist()
-    record = pd.read_csv(saved.parent.parent/"runs"/"small-glove"
-                         /"predictions_test.csv").set_index("id").probability
-    expected, facts = record.loc[scored.id.astype(int)].to_numpy(), saved/"operating.json"
-    if facts.is_file(): expected = tempered(expected, json.loads(facts.read_text())["temperature"])
-    assert (abs(scored.probability.astype(float) - expected).max()
-            < 1e-5), "the same tweets get the scores of the record"
+    record = saved.parent.parent/"runs"/"small-glove"
+    recorded = pd.read_csv(record/"predictions_test.csv").set_index("id").probability
+    expected = recorded.loc[scored.id.astype(int)].to_numpy()
+    facts = saved/"operating.json"
+    if facts.is_file():
+        temperature = json.loads(facts.read_text())["temperature"]
+        expected = temperature_scaled(expected, temperature)
+    differences = abs(scored.probability.astype(float) - expected)
+    assert differences.max() < 1e-5, "the same tweets get the scores of the record"
 
 
 def test_score_from_and_to_a_pipe(saved):
@@ -134,7 +179,9 @@ def test_score_refuses_bad_files_and_leaves_the_output_alone(content, words, sai
     target.write_text("precious")
     answer = run("disaster", "score", str(source), "--run", str(saved), "--output", str(target),
                  *words)
-    assert answer.returncode == 2 and said in answer.stderr and "Traceback" not in answer.stderr
+    assert answer.returncode == 2
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
     assert target.read_text() == "precious"
     assert len(list(tmp_path.iterdir())) == (1 if content is None else 2)
 
@@ -142,7 +189,8 @@ def test_score_refuses_bad_files_and_leaves_the_output_alone(content, words, sai
 def test_score_no_tweets_and_odd_tweets(saved, tmp_path):
     (tmp_path/"none.csv").write_text("text\n")
     answer = run("disaster", "score", str(tmp_path/"none.csv"), "--run", str(saved))
-    assert answer.returncode == 0 and answer.stdout == "text,probability,label,priority\n"
+    assert answer.returncode == 0
+    assert answer.stdout == "text,probability,label,priority\n"
     odd = pd.DataFrame({"text": ["\U0001F525", "zzzzqqq", "fire " * 20_000,
                                  "<script>alert(1)</script>", "\u202Eerif", "=1+1"]})
     odd.to_csv(tmp_path/"odd.csv", index=False)

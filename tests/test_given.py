@@ -1,4 +1,4 @@
-"""What a user gives is kept exactly or refused: names, numbers, papermill's options, addresses, dates."""
+"""Check that what a user gives is kept exactly or refused: names, numbers, addresses, dates."""
 import base64
 import json
 import shutil
@@ -9,27 +9,35 @@ import pytest
 
 from conftest import ROOT, run
 from disaster_nbdev.cli import run_parameters
-from disaster_nbdev.comparison import read_leaderboard, run_table
-from disaster_nbdev.data import UserError, find, resolve
+from disaster_nbdev.compare import read_leaderboard, run_table
+from disaster_nbdev.core import UserError, resolve
+from disaster_nbdev.data import find
 from disaster_nbdev.embedding import check
-from disaster_nbdev.launcher import training_job, warnings_in
+from disaster_nbdev.recipes import training_job
+from disaster_nbdev.launcher import warnings_in
 from disaster_nbdev.training import RunConfig, from_parameters, run_name
 
 SAMPLE = ROOT/"data"/"sample"
 
 
 def job(recipe, *words):
-    """The job of `disaster run RECIPE -p ...`."""
+    """Return the job of `disaster run RECIPE -p ...`."""
     return training_job(run_parameters(recipe, dict(zip(words[::2], words[1::2]))))
 
 
 # Names
 
 @pytest.mark.parametrize("recipe, words, page", [
-    ("lstm", ("recipe", "mine", "epochs", "1"), "mine-glove"), ("lstm", ("recipe", "mine"), "mine-glove"), (None, ("recipe", "mine", "epochs", "1"), "mine-glove"),
-    ("gru", ("recipe", "007"), "007-glove"), ("gru", ("recipe", "true"), "true-glove"), ("gru", ("recipe", "1e5"), "1e5-glove"), ("gru", ("recipe", "None"), "None-glove"),
-    ("gru", ("recipe", "1_000"), "1_000-glove"), ("gru", ("recipe", "nan"), "nan-glove"), ("gru", ("recipe", "inf"), "inf-glove"), ("gru", ("recipe", "null"), "null-glove"),
-    ("gru", (), "gru-glove"), ("gru", ("embedding", "corpus"), "gru-corpus"), (None, ("recipe", "gru"), "gru-glove"), (None, ("recipe", "lstm", "embedding", "corpus"), "lstm-corpus"),
+    ("lstm", ("recipe", "mine", "epochs", "1"), "mine-glove"),
+    ("lstm", ("recipe", "mine"), "mine-glove"),
+    (None, ("recipe", "mine", "epochs", "1"), "mine-glove"),
+    ("gru", ("recipe", "007"), "007-glove"), ("gru", ("recipe", "true"), "true-glove"),
+    ("gru", ("recipe", "1e5"), "1e5-glove"), ("gru", ("recipe", "None"), "None-glove"),
+    ("gru", ("recipe", "1_000"), "1_000-glove"), ("gru", ("recipe", "nan"), "nan-glove"),
+    ("gru", ("recipe", "inf"), "inf-glove"), ("gru", ("recipe", "null"), "null-glove"),
+    ("gru", (), "gru-glove"), ("gru", ("embedding", "corpus"), "gru-corpus"),
+    (None, ("recipe", "gru"), "gru-glove"),
+    (None, ("recipe", "lstm", "embedding", "corpus"), "lstm-corpus"),
     (None, ("recipe", "gru", "epochs", "30"), "gru-glove"),
 ], ids=str)
 def test_a_name_is_kept(recipe, words, page):
@@ -47,13 +55,25 @@ def test_without_a_name_a_changed_recipe_is_named_after_its_settings():
 
 
 @pytest.mark.parametrize("recipe, words, said", [
-    ("lstm", ("recipe", "gru"), "The name gru belongs to a recipe in which"), ("gru", ("recipe", "gru", "epochs", "1"), "in which epochs is 30, not 1"),
-    (None, ("recipe", "gru", "epochs", "1"), "in which epochs is 30, not 1"), (None, ("recipe", "gru", "split", "grouped"), "in which split is 'study', not 'grouped'"),
-    ("lstm", ("recipe", "~"), "A recipe's name is"), ("lstm", ("embedding", ""), "Unknown embedding ''"), ("lstm", ("split", "Study"), "Did you mean 'study'?"),
-    ("lstm", ("learning_rate", "nan"), "must lie between"), ("lstm", ("learning_rate", "inf"), "must lie between"), ("lstm", ("learning_rate", "1e400"), "must lie between"),
-    ("lstm", ("learning_rate", "9" * 400), "must lie between"), ("lstm", ("learning_rate", "0,001"), "must be a number, not '0,001'"), ("lstm", ("seed", "-1"), "must lie between"),
-    ("lstm", ("epochs", "1e1"), "a whole number, not '1e1'"), ("lstm", ("epochs", "2.0"), "a whole number, not '2.0'"), ("lstm", ("epochs", "True"), "a whole number, not 'True'"),
-    ("lstm", ("epochs", ""), "a whole number, not ''"), ("lstm", ("buckets", "1"), "true or false, not '1'"), ("lstm", ("buckets", "yes"), "true or false, not 'yes'"),
+    ("lstm", ("recipe", "gru"), "The name gru belongs to a recipe in which"),
+    ("gru", ("recipe", "gru", "epochs", "1"), "in which epochs is 30, not 1"),
+    (None, ("recipe", "gru", "epochs", "1"), "in which epochs is 30, not 1"),
+    (None, ("recipe", "gru", "split", "grouped"), "in which split is 'study', not 'grouped'"),
+    ("lstm", ("recipe", "~"), "A recipe's name is"),
+    ("lstm", ("embedding", ""), "Unknown embedding ''"),
+    ("lstm", ("split", "Study"), "Did you mean 'study'?"),
+    ("lstm", ("learning_rate", "nan"), "must lie between"),
+    ("lstm", ("learning_rate", "inf"), "must lie between"),
+    ("lstm", ("learning_rate", "1e400"), "must lie between"),
+    ("lstm", ("learning_rate", "9" * 400), "must lie between"),
+    ("lstm", ("learning_rate", "0,001"), "must be a number, not '0,001'"),
+    ("lstm", ("seed", "-1"), "must lie between"),
+    ("lstm", ("epochs", "1e1"), "a whole number, not '1e1'"),
+    ("lstm", ("epochs", "2.0"), "a whole number, not '2.0'"),
+    ("lstm", ("epochs", "True"), "a whole number, not 'True'"),
+    ("lstm", ("epochs", ""), "a whole number, not ''"),
+    ("lstm", ("buckets", "1"), "true or false, not '1'"),
+    ("lstm", ("buckets", "yes"), "true or false, not 'yes'"),
 ], ids=str)
 def test_what_cannot_be_kept_is_refused(recipe, words, said):
     with pytest.raises(UserError) as caught: job(recipe, *words)
@@ -128,7 +148,8 @@ def test_what_papermill_adds_is_no_parameter_of_the_command():
 
 # Addresses
 
-@pytest.mark.parametrize("address", ["https://example.org/train.csv", "s3://bucket/data", "tcp://host:8786", "file:///tmp/x"])
+@pytest.mark.parametrize("address", [
+    "https://example.org/train.csv", "s3://bucket/data", "tcp://host:8786", "file:///tmp/x"])
 def test_an_address_is_no_folder_and_no_vector_file(address):
     for call in (resolve, find, check):
         with pytest.raises(UserError, match="is an address, and a file or folder of this machine "
@@ -173,9 +194,14 @@ def test_a_search_takes_a_file_or_a_database(tmp_path, monkeypatch):
 
 # The leaderboard
 
-@pytest.mark.parametrize("row, said", [("gru,0.8,01/02/2026", "row 3: a date is written as year-month-day, such as 2026-01-31, not '01/02/2026'"), ("gru,0.8,", "not ''"), ("gru,0.8,2026-13-01", "not '2026-13-01'"),
-                                       ("gru,0.8,20260101", "not '20260101'"), ("gru,80%,2026-01-01", "a fraction of 1, such as 0.79619, not '80%'"), ('gru,"0,8",2026-01-01', "not '0,8'"), ("gru,80,2026-01-01", "not '80'"),
-                                       ("gru,nan,2026-01-01", "not 'nan'"), ("gru,,2026-01-01", "not ''"), ("gru,-0.1,2026-01-01", "not '-0.1'"), (",0.8,2026-01-01", "the name of the run is missing")])
+@pytest.mark.parametrize("row, said", [
+    ("gru,0.8,01/02/2026", "row 3: a date is written as year-month-day, such as 2026-01-31, "
+     "not '01/02/2026'"), ("gru,0.8,", "not ''"), ("gru,0.8,2026-13-01", "not '2026-13-01'"),
+    ("gru,0.8,20260101", "not '20260101'"),
+    ("gru,80%,2026-01-01", "a fraction of 1, such as 0.79619, not '80%'"),
+    ('gru,"0,8",2026-01-01', "not '0,8'"), ("gru,80,2026-01-01", "not '80'"),
+    ("gru,nan,2026-01-01", "not 'nan'"), ("gru,,2026-01-01", "not ''"),
+    ("gru,-0.1,2026-01-01", "not '-0.1'"), (",0.8,2026-01-01", "the name of the run is missing")])
 def test_a_row_of_the_leaderboard_that_cannot_be_meant_is_refused(tmp_path, row, said):
     (tmp_path/"leaderboard.csv").write_text(f"run,score,date\nlstm,0.5,2026-01-02 10:30\n{row}\n",
                                             encoding="utf-8")

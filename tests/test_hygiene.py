@@ -1,4 +1,4 @@
-"""How such projects rot, checked: layers, templates, pins, stale figures, paths of one machine."""
+"""Check what rots in such projects: layers, templates, pins, stale figures, machine paths."""
 import ast
 import json
 import re
@@ -16,18 +16,18 @@ PUBLISHED = ROOT/"reports"/"kaggle"
 
 
 def source(cell: dict) -> str:
-    """A cell's text, however it is stored."""
+    """Return a cell's text, stored as one string or as lines."""
     return "".join(cell["source"])
 
 
 def code_cells(path: Path) -> list[dict]:
-    """The code cells of a notebook."""
+    """Return the code cells of a notebook."""
     return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
             if cell["cell_type"] == "code"]
 
 
 def imported_modules(path: Path) -> set[str]:
-    """Modules of this package that a module imports, at its top or inside a function."""
+    """Return the modules of this package that a module imports, also inside functions."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.level or node.module == "disaster_nbdev"):
@@ -73,7 +73,7 @@ def test_every_requirement_is_pinned_in_constraints():
         assert re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-") in pinned, requirement
 
 
-def test_the_package_says_what_its_readme_says_of_recipes_and_decades():
+def test_the_readme_names_recipes_and_notebooks_that_exist():
     readme = (ROOT/"README.md").read_text(encoding="utf-8")
     for name in re.findall(r"disaster run (\w[\w-]*)", readme):
         assert name in (ROOT/"nbs"/"recipes.yaml").read_text(encoding="utf-8")
@@ -83,16 +83,16 @@ def test_the_package_says_what_its_readme_says_of_recipes_and_decades():
 # The published report
 
 def records() -> list:
-    """The committed records of recipes and baselines; a reader's own trials may lie beside them."""
-    from disaster_nbdev.comparison import of_recipes
-    from disaster_nbdev.runs import read_records
+    """Return the committed records of recipes and baselines, without a reader's own trials."""
+    from disaster_nbdev.compare import of_recipes
+    from disaster_nbdev.record import read_records
     return of_recipes(read_records(PUBLISHED))
 
 
-def test_the_published_report_is_whole():
-    """What is published is what lies in reports/kaggle: a recipe that joins a set need not be run before the tests pass."""
+def test_the_published_report_is_complete():
+    """Check reports/kaggle as it is: a new recipe of a set need not be run first."""
     from disaster_nbdev.baseline import BASELINES
-    from disaster_nbdev.launcher import page_keys
+    from disaster_nbdev.status import page_keys
     assert {record.name for record in records()} >= set(BASELINES)
     for record in records():
         page = {"baseline": "baseline", "blend": "blend"}.get(record.run["template"], record.name)
@@ -106,7 +106,7 @@ def test_the_published_report_is_whole():
     assert (PUBLISHED/"ablation"/"ablation.json").is_file() == (PUBLISHED/"ablation.html").is_file()
 
 
-def test_the_published_records_say_what_they_are():
+def test_the_published_records_describe_themselves():
     index = (PUBLISHED/"index.html").read_text(encoding="utf-8")
     for record in records():
         facts = record.run
@@ -115,7 +115,7 @@ def test_the_published_records_say_what_they_are():
                 == f"{facts['config']['recipe']}-{facts['config']['embedding']}")
         assert facts["data"]["name"] == "kaggle"
         assert 0.5 < facts["metrics"]["validation"]["accuracy"] < 1
-        assert (facts["kind"] in ("crossfit", "blend")
+        assert (facts["kind"] in ("crossval", "blend")
                 or facts["parameters"]["total"] >= facts["parameters"]["trainable"] > 0)
 
 
@@ -128,14 +128,14 @@ def test_published_submissions_have_every_test_tweet(kaggle):
 
 
 def test_published_figures_are_those_of_the_published_predictions():
-    from disaster_nbdev.evaluation import metrics
+    from disaster_nbdev.metrics import compute_metrics
     for record in records():
         table = record.predictions("validation")
         assert (record.run["metrics"]["validation"]["accuracy"]
-                == metrics(table.target, table.probability)["accuracy"])
+                == compute_metrics(table.target, table.probability)["accuracy"])
 
 
-@pytest.mark.skipif(not (PUBLISHED/"runs").is_dir(), reason="there is no report on Kaggle's tweets here")
+@pytest.mark.skipif(not (PUBLISHED/"runs").is_dir(), reason="no report on Kaggle's tweets here")
 def test_every_document_shows_what_the_records_hold():
     from disaster_nbdev.documents import documents
     for path, text in documents(PUBLISHED, ROOT).items():

@@ -1,4 +1,4 @@
-"""A network of words run by numpy gives what Keras gives to within rounding, whatever else is scored, and labels that no rounding changes."""
+"""Check that the NumPy predictor agrees with Keras, and that rounding never changes a label."""
 import json
 import os
 import subprocess
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from disaster_nbdev.alone import NOISE, probabilities, settled, steady
-from disaster_nbdev.inference import BLOCK, computable, opened_network
-from disaster_nbdev.reader import opened_reader, run_files
+from disaster_nbdev.fallback import TOLERANCE, computable, is_stable, probabilities, settled
+from disaster_nbdev.predictor import BLOCK, opened_network
+from disaster_nbdev.featurizer import load_featurizer, run_files
 
 POOLINGS = ("last", "mean", "max", "both", "attention")
 KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling in POOLINGS
@@ -18,24 +18,25 @@ KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling 
 
 
 def settings(cell: str, pooling: str, **changes):
-    """A small configuration."""
+    """Return a small configuration."""
     from disaster_nbdev.training import RunConfig
     return RunConfig(cell=cell, pooling=pooling, **{"hidden_size": 12, **changes})
 
 
 def pair(config, tmp_path, scale=0.6):
-    """The same random network for Keras and for numpy; every weight is drawn, the biases too."""
+    """Return the same random network for Keras and for NumPy; the biases are random too."""
     from disaster_nbdev.model import build
     rng = np.random.default_rng(3)
     model = build(config, rng.normal(size=(50, 7)).astype("float32"))
-    draw = lambda shape: rng.normal(size=shape) * (scale or len(np.zeros(shape)) ** -0.5)
+
+    def draw(shape): return rng.normal(size=shape) * (scale or len(np.zeros(shape)) ** -0.5)
     model.set_weights([draw(w.shape).astype("float32") for w in model.get_weights()])
     model.save(tmp_path/"model.keras")
     return model, opened_network((tmp_path/"model.keras").read_bytes(), config)
 
 
 def rows(n: int, seq_len: int, seed: int = 0) -> np.ndarray:
-    """Rows of ids, padding at the end, of every length from 1."""
+    """Return rows of token ids of random length, padded at the end."""
     rng = np.random.default_rng(seed)
     ids, lengths = rng.integers(1, 50, (n, seq_len)), rng.integers(1, seq_len + 1, n)
     return np.where(np.arange(seq_len) < lengths[:, None], ids, 0)
@@ -51,8 +52,9 @@ def test_every_cell_and_pooling_agrees_with_keras(cell, pooling, tmp_path):
     np.testing.assert_allclose(network.predict(inputs), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize("cell, pooling", [("gru", "last"), ("lstm", "attention"), ("none", "mean")])
-def test_the_branch_of_the_keyword_agrees_with_keras(cell, pooling, tmp_path):
+@pytest.mark.parametrize("cell, pooling",
+                         [("gru", "last"), ("lstm", "attention"), ("none", "mean")])
+def test_the_keyword_branch_agrees_with_keras(cell, pooling, tmp_path):
     from disaster_nbdev.model import predict
     model, network = pair(settings(cell, pooling, keyword_branch=True), tmp_path)
     inputs = {"words": rows(300, 19), "keyword": rows(300, 3, seed=1)}
@@ -60,22 +62,25 @@ def test_the_branch_of_the_keyword_agrees_with_keras(cell, pooling, tmp_path):
 
 
 def orders(n: int) -> list[list[np.ndarray]]:
-    """Ways to take n rows: shuffled, in chunks of several sizes, and one by one."""
+    """Return ways to take n rows: shuffled, in chunks of several sizes, and one by one."""
     ways = [[np.random.default_rng(0).permutation(n)], [np.arange(n)[::-1]],
             [np.array([row]) for row in range(0, n, n // 20)]]
     return (ways + [[np.arange(n)[start:start + size] for start in range(0, n, size)]
                     for size in (100, 255, 256, 300)])
 
 
-@pytest.mark.parametrize("cell, pooling, hidden_size", [(*kind, size) for kind in KINDS for size in ((5, 64) if kind[0] != "none" else (5,))])
-def test_company_changes_a_probability_by_rounding_and_a_label_not_at_all(cell, pooling,
-                                                                          hidden_size, tmp_path):
+SIZES = [(*kind, size) for kind in KINDS for size in ((5, 64) if kind[0] != "none" else (5,))]
+
+
+@pytest.mark.parametrize("cell, pooling, hidden_size", SIZES)
+def test_other_rows_change_a_probability_by_rounding_and_never_a_label(cell, pooling, hidden_size,
+                                                                       tmp_path):
     _, network = pair(settings(cell, pooling, hidden_size=hidden_size, keyword_branch=True),
                       tmp_path, scale=None)
     n = 2 * BLOCK + 77
     inputs = {"words": rows(n, 40), "keyword": rows(n, 3, seed=1)}
     whole = network.predict(inputs)
-    assert np.ptp(whole) > 0.01 and steady(network, keyword=True)
+    assert np.ptp(whole) > 0.01 and is_stable(network, keyword=True)
     edges = [float(whole[row]) + step for row, step in ((0, -1e-8), (n // 2, 0.0), (n - 1, 1e-8))]
 
     def scored(chosen):
@@ -83,11 +88,11 @@ def test_company_changes_a_probability_by_rounding_and_a_label_not_at_all(cell, 
         return settled(network.predict(given), edges,
                        lambda near: probabilities(network, given, near))
     first = scored(np.arange(n))
-    np.testing.assert_allclose(first, whole, rtol=0, atol=NOISE)
+    np.testing.assert_allclose(first, whole, rtol=0, atol=TOLERANCE)
     for way in orders(n):
         for chosen in way:
             again = scored(chosen)
-            np.testing.assert_allclose(again, first[chosen], rtol=0, atol=NOISE)
+            np.testing.assert_allclose(again, first[chosen], rtol=0, atol=TOLERANCE)
             for edge in edges: np.testing.assert_array_equal(again > edge, first[chosen] > edge)
 
 
@@ -104,7 +109,7 @@ def test_numpy_knows_the_networks_of_this_project_and_no_others(cell, pooling, t
 
 
 @pytest.mark.parametrize("cell, pooling", KINDS)
-def test_the_fixed_way_is_the_same_network(cell, pooling, tmp_path):
+def test_a_tweet_alone_agrees_with_keras(cell, pooling, tmp_path):
     from disaster_nbdev.model import predict
     model, network = pair(settings(cell, pooling, keyword_branch=True), tmp_path, scale=None)
     inputs = {"words": rows(60, 19), "keyword": rows(60, 3, seed=1)}
@@ -113,10 +118,10 @@ def test_the_fixed_way_is_the_same_network(cell, pooling, tmp_path):
                                predict(model, inputs), atol=2e-6)
 
 
-def test_a_network_whose_errors_grow_is_computed_in_the_fixed_way(tmp_path):
+def test_a_network_whose_errors_grow_is_not_stable(tmp_path):
     _, wild = pair(settings("rnn", "last", hidden_size=64), tmp_path)
     _, tame = pair(settings("rnn", "last", hidden_size=64), tmp_path, scale=None)
-    assert not steady(wild, keyword=False) and steady(tame, keyword=False)
+    assert not is_stable(wild, keyword=False) and is_stable(tame, keyword=False)
 
 
 SCORED = """
@@ -125,11 +130,12 @@ from disaster_nbdev.scoring import score_texts
 run, file = sys.argv[1:]
 texts, edges = json.load(open(file))
 whole = [score_texts(run, texts, [None] * len(texts), [edge]) for edge in edges]
-print(json.dumps([[values.tolist(), (values > edge).astype(int).tolist()] for values, edge in zip(whole, edges)]))
+print(json.dumps([[values.tolist(), (values > edge).astype(int).tolist()]
+                  for values, edge in zip(whole, edges)]))
 """
 
 
-def test_threads_change_a_probability_by_rounding_and_a_label_not_at_all(tmp_path):
+def test_threads_change_a_probability_by_rounding_and_never_a_label(tmp_path):
     from test_scoring import made, tweets
     from disaster_nbdev.scoring import score_texts
     folder, texts = made(tmp_path/"run", cell="lstm", scale=0.3), tweets(1_000).text.tolist()
@@ -144,7 +150,7 @@ def test_threads_change_a_probability_by_rounding_and_a_label_not_at_all(tmp_pat
                                 capture_output=True, text=True)
         return json.loads(answer.stdout)
     for (one, label), (other, same) in zip(scored("1"), scored("2")):
-        np.testing.assert_allclose(one, other, rtol=0, atol=NOISE)
+        np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)
         assert label == same
 
 
@@ -159,7 +165,7 @@ def test_saved_runs_agree_with_keras(sample, tmp_path):
     for folder in [mine, *sorted(path.parent for path in ROOT.glob("models/kaggle/*/model.keras")
                                  if (path.parent/"vocabulary.json").is_file())]:
         files, (model, keras_reader) = run_files(folder), load_model(folder)
-        reader, inputs = opened_reader(files), keras_reader.inputs(tweets)
+        reader, inputs = load_featurizer(files), keras_reader.inputs(tweets)
         for name, ids in reader.inputs(tweets).items():
             np.testing.assert_array_equal(ids, inputs[name])
         np.testing.assert_allclose(opened_network(files["model.keras"],
@@ -168,7 +174,8 @@ def test_saved_runs_agree_with_keras(sample, tmp_path):
 
 
 def test_neither_tensorflow_nor_keras_is_loaded():
-    code = ("import sys, disaster_nbdev.inference, disaster_nbdev.reader, disaster_nbdev.scoring; "
+    code = ("import sys, disaster_nbdev.predictor, disaster_nbdev.featurizer; "
+            "import disaster_nbdev.scoring; "
             "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'sklearn', 'matplotlib') if "
             "m in sys.modules])")
     assert (subprocess.run([sys.executable, "-c", code], capture_output=True,

@@ -1,17 +1,19 @@
-"""No label outside the training part touches what is learned: shuffled, it changes nothing but what rounding does.
+"""Check that no label outside the training part affects what is learned, except by rounding.
 
-A training of TensorFlow on several threads need not give the same bits twice on every processor. What a label that
-leaks would do is larger by far: one turned label in the training part moves a prediction by more than `LEAK`.
+A training of TensorFlow on several threads need not give the same bits twice on every processor.
+A leaking label would change far more: one flipped label in the training part moves a prediction
+by more than `LEAK`.
 """
 import dataclasses
 
 import numpy as np
 import pytest
 
-from disaster_nbdev import blend, operating, resampling
-from disaster_nbdev.data import split
+from disaster_nbdev import ensemble, calibration
+from disaster_nbdev.split import split
 from disaster_nbdev.encoder import installed
-from disaster_nbdev.resampling import baseline_trainer, crossfit, grouped_folds, network_trainer
+from disaster_nbdev.experiment import baseline_trainer, cross_validate, network_trainer
+from disaster_nbdev.split import grouped_folds
 from disaster_nbdev.training import RunConfig, fit, network, prepared_frames
 
 ROUNDING, LEAK = 1e-5, 1e-4 # of a probability
@@ -21,7 +23,7 @@ SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_
 
 @pytest.fixture(scope="module")
 def frames(sample):
-    """The three parts of the sample, with and without the true labels of what is held out."""
+    """Return the three parts of the sample, with true and with flipped validation labels."""
     part, validation = split(sample.train)
     other = 1 - validation["target"].to_numpy()
     return ({"train": part, "validation": validation, "test": sample.test},
@@ -29,22 +31,22 @@ def frames(sample):
 
 
 def same(one, other) -> bool:
-    """Whether two arrays differ by no more than rounding."""
+    """Return whether two arrays differ by no more than rounding."""
     return np.allclose(one, other, rtol=0, atol=ROUNDING)
 
 
 def test_one_turned_label_in_the_training_part_is_seen(frames):
     true = frames[0]
-    part = true["train"].assign(target=true["train"]["target"].where(np.arange(len(true["train"]))
-                                                                     > 0, 1 - true["train"][
-                                                                         "target"]))
+    target = true["train"]["target"]
+    part = true["train"].assign(target=target.where(np.arange(len(target)) > 0, 1 - target))
     one, other = (network_trainer(SMALL)({**true, "train": given}, 42)["validation"]
                   for given in (true["train"], part))
     assert np.abs(one - other).max() > LEAK
 
 
 @pytest.mark.parametrize("changes", [
-    {}, {"cleaning": "aware", "use_keyword": True, "words_from": "all", "vocabulary_size": 0}, {"embedding": "corpus"},
+    {}, {"cleaning": "aware", "use_keyword": True, "words_from": "all", "vocabulary_size": 0},
+    {"embedding": "corpus"},
     {"keyword_branch": True, "cell": "none"}, {"buckets": False, "schedule": "constant"}], ids=str)
 def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
     true, turned = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42)
@@ -54,9 +56,8 @@ def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
 
 def test_labels_of_the_validation_part_do_not_touch_a_network_on_an_encoder(frames):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
-    true, turned = (network_trainer(dataclasses.replace(SMALL, embedding="minilm", epochs=1))(given,
-                                                                                              42)
-                    for given in frames)
+    config = dataclasses.replace(SMALL, embedding="minilm", epochs=1)
+    true, turned = (network_trainer(config)(given, 42) for given in frames)
     assert all(same(true[part], turned[part]) for part in ("validation", "test"))
 
 
@@ -67,7 +68,7 @@ def test_labels_of_the_validation_part_do_not_touch_a_baseline(frames, name):
 
 
 def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
-    """The study's recipe looks at the validation loss to stop; what it has learned until then is the same."""
+    """The validation loss decides when to stop; what was learned until then is the same."""
     config = dataclasses.replace(SMALL, patience=1, epochs=3)
     losses = []
     for given in frames:
@@ -91,46 +92,42 @@ def test_what_is_prepared_knows_no_label(sample):
 
 
 def test_a_fold_is_predicted_without_its_own_labels(sample):
-    whole = crossfit(baseline_trainer("logistic-words"), sample, folds=3)
+    whole = cross_validate(baseline_trainer("logistic-words"), sample, folds=3)
     held = whole.fold == 1
-    turned = dataclasses.replace(sample,
-                                 train=sample.train.assign(
-                                     target=sample.train["target"].where(~held,
-                                                                         1 - sample.train[
-                                                                             "target"])))
+    target = sample.train["target"]
+    turned = dataclasses.replace(
+        sample, train=sample.train.assign(target=target.where(~held, 1 - target)))
     kept = np.flatnonzero(~held)
     again = baseline_trainer("logistic-words")(
         {"train": turned.train.iloc[kept], "validation": turned.train.iloc[held]}, 43)["validation"]
-    assert same(again, whole.labelled[held])
+    assert same(again, whole.out_of_fold[held])
 
 
-def test_no_near_duplicate_stands_on_both_sides_of_a_fold(sample):
+def test_no_near_duplicate_is_on_both_sides_of_a_fold(sample):
     from disaster_nbdev.quality import near_duplicate_groups
     groups = near_duplicate_groups(sample.train["text"])
     for kept, held in grouped_folds(sample.train): assert not set(groups[kept]) & set(groups[held])
 
 
 def test_stacking_predicts_a_tweet_without_its_label(sample, monkeypatch):
-    chance, labels = np.random.default_rng(0), sample.train["target"].to_numpy()
-    said = np.stack([labels + chance.normal(size=len(labels)), chance.normal(size=len(labels))],
-                    axis=1)
+    rng, labels = np.random.default_rng(0), sample.train["target"].to_numpy()
+    said = np.stack([labels + rng.normal(size=len(labels)), rng.normal(size=len(labels))], axis=1)
     folds = list(grouped_folds(sample.train, 5, 42))
     # the same folds, whatever the labels
-    monkeypatch.setattr(resampling, "grouped_folds", lambda *_: iter(folds))
+    monkeypatch.setattr("disaster_nbdev.ensemble.grouped_folds", lambda *_: iter(folds))
     held = folds[2][1]
-    turned = dataclasses.replace(sample,
-                                 train=sample.train.assign(
-                                     target=np.where(np.isin(np.arange(len(labels)), held),
-                                                     1 - labels, labels)))
-    one, other = (blend.stacked(said, said[:3], given, 42)[0] for given in (sample, turned))
+    target = np.where(np.isin(np.arange(len(labels)), held), 1 - labels, labels)
+    turned = dataclasses.replace(sample, train=sample.train.assign(target=target))
+    one, other = (ensemble.stacked(said, said[:3], given, 42)[0] for given in (sample, turned))
     assert same(one[held], other[held]) and not same(one, other)
 
 
-def test_tempering_in_folds_does_not_see_the_label_it_is_judged_on(monkeypatch):
-    chance = np.random.default_rng(0)
-    labels, probabilities = chance.integers(0, 2, 500), chance.uniform(0.01, 0.99, 500)
-    part = operating.dealt(labels, 5, 42)
-    monkeypatch.setattr(operating, "dealt", lambda *_: part)  # the same parts, whatever the labels
-    one, other = (operating.cross_tempered(given, probabilities)
+def test_temperature_scaling_in_folds_does_not_see_the_label_it_is_evaluated_on(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels, probabilities = rng.integers(0, 2, 500), rng.uniform(0.01, 0.99, 500)
+    part = calibration.stratified_folds(labels, 5, 42)
+    # the same parts, whatever the labels
+    monkeypatch.setattr(calibration, "stratified_folds", lambda *_: part)
+    one, other = (calibration.cross_scaled(given, probabilities)
                   for given in (labels, np.where(part == 2, 1 - labels, labels)))
     assert same(one[part == 2], other[part == 2]) and not same(one, other)

@@ -1,10 +1,10 @@
-"""The study's five networks on the study's data: sizes, and padding that makes no difference. No trained number is tested."""
+"""Check the study's five networks on the study's data: sizes, and independence of padding."""
 import numpy as np
 import pytest
 
-from disaster_nbdev.comparison import STUDY
-from disaster_nbdev.data import split
-from disaster_nbdev.launcher import read_matrix, recipe_parameters
+from disaster_nbdev.compare import STUDY
+from disaster_nbdev.split import split
+from disaster_nbdev.recipes import read_matrix, recipe_parameters
 from disaster_nbdev.model import build, parameter_counts, predict
 from disaster_nbdev.clean import clean
 from disaster_nbdev.training import from_parameters
@@ -15,18 +15,19 @@ EMBED_DIM = {"word2vec": 300, "glove-twitter": 200}
 
 @pytest.fixture(scope="module")
 def vocabulary(kaggle):
-    """The words of the study's training part."""
+    """Return the vocabulary of the study's training part."""
     return build_vocabulary(clean(split(kaggle.train)[0].text), size=5677)
 
 
 def random_matrix(rows: int, embed_dim: int) -> np.ndarray:
-    """Vectors that stand for those of a file of several GB; sizes do not depend on their values."""
+    """Return random embeddings in place of a file of several GB; sizes do not depend on values."""
     matrix = np.random.default_rng(0).normal(size=(rows, embed_dim)).astype("float32")
     matrix[0] = 0
     return matrix
 
 
-@pytest.mark.parametrize("study", STUDY.to_dict("records"), ids=lambda row: f"{row['recipe']}-{row['embedding']}")
+@pytest.mark.parametrize("study", STUDY.to_dict("records"),
+                         ids=lambda row: f"{row['recipe']}-{row['embedding']}")
 def test_parameters_total_and_trainable(study, vocabulary):
     matrix = random_matrix(vocabulary.rows, EMBED_DIM[study["embedding"]])
     assert matrix.shape[0] == 11_970
@@ -43,7 +44,7 @@ def test_padding_to_the_longest_tweet_predicts_as_padding_to_100(recipe, kaggle,
     texts = clean(kaggle.test.text.head(400))
     short, long = encode(vocabulary, texts, seq_len=31), encode(vocabulary, texts, seq_len=100)
     assert short.shape == (400, 31) and long.shape == (400, 100)
-    # past our own `predict`, which cuts the padding off
+    # not our own `predict`, which cuts off the padding
     padded = model.predict({"words": long}, verbose=0)[:, 0]
     np.testing.assert_allclose(predict(model, {"words": short}), padded, atol=1e-6)
 

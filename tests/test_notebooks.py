@@ -1,4 +1,4 @@
-"""Editing notebooks: running and saving them, cleaning, judging, and merging two people's changes."""
+"""Check how notebooks are edited: running, saving, cleaning, checking and merging them."""
 import json
 import os
 import re
@@ -23,7 +23,7 @@ LAB = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "pytho
 
 
 def check(folder, *words):
-    """Judge the notebooks of a project, or clean them first."""
+    """Check the notebooks of a project, or clean them first."""
     return run("python", "tests/check_notebooks.py", *words, folder=folder, PYTHONPATH=str(folder))
 
 
@@ -45,13 +45,13 @@ def run_all_and_save(path, minor=5):
 
 @pytest.fixture(scope="module")
 def copied(tmp_path_factory):
-    """A whole copy of the notebooks and of the package, outside of git."""
+    """Copy all notebooks and the package to a folder outside of git."""
     return copy_project(tmp_path_factory.mktemp("project"))
 
 
 def test_run_all_and_save_is_found_and_one_command_brings_every_notebook_back(copied):
     paths = project_notebooks(copied/"nbs")
-    assert {"train", "topics", "10_clean", "60_cli"} <= {path.stem for path in paths}
+    assert {"train", "topics", "10_clean", "69_cli"} <= {path.stem for path in paths}
     before = {path: path.read_bytes() for path in paths}
     for path in paths: run_all_and_save(path)
     for path in paths: assert "is not clean: run `make export`" in faults(path), path.name
@@ -68,7 +68,8 @@ def test_run_all_and_save_is_found_and_one_command_brings_every_notebook_back(co
 def test_every_fault_that_the_tests_find_is_found_by_the_check(copied):
     path = copied/"nbs"/"explore.ipynb"
     before = path.read_bytes()
-    for old, new, said in [("data: str", "data_str", "a parameter is not written as"), ("## ", "## <<<<<<< HEAD\\n<<<<<<< HEAD ", "merge conflict"),
+    for old, new, said in [("data: str", "data_str", "a parameter is not written as"),
+                           ("## ", "## <<<<<<< HEAD\\n<<<<<<< HEAD ", "merge conflict"),
                            ("## ", "## /ro" + "ot/x ", "names a folder of one machine")]:
         path.write_bytes(before.decode().replace(old, new, 1).encode())
         assert any(said in fault for fault in faults(path)), said
@@ -77,10 +78,10 @@ def test_every_fault_that_the_tests_find_is_found_by_the_check(copied):
         assert "nbs/explore.ipynb: " in answer.stderr
         assert said in answer.stderr
     path.write_bytes(before)
-    module = copied/"disaster_nbdev"/"files.py"
+    module = copied/"disaster_nbdev"/"core.py"
     module.write_text(module.read_text(encoding="utf-8") + "# by hand\n", encoding="utf-8")
-    assert "disaster_nbdev/files.py: is not what the notebooks export" in check(copied).stderr
-    shutil.copy(ROOT/"disaster_nbdev"/"files.py", module)
+    assert "disaster_nbdev/core.py: is not what the notebooks export" in check(copied).stderr
+    shutil.copy(ROOT/"disaster_nbdev"/"core.py", module)
 
 
 def test_scratch_and_executed_copies_in_nbs_are_neither_judged_nor_cleaned_nor_exported(copied):
@@ -122,7 +123,11 @@ def test_what_papermill_writes_over_a_template_is_cleaned(copied):
     assert clean_file(path) and path.read_bytes() == before
 
 
-@pytest.mark.parametrize("form", [{"indent": 4}, {"ensure_ascii": True}, {"sort_keys": True, "separators": (",", ":")}], ids=["indented", "escaped", "compact"])
+FORMS = {"indented": {"indent": 4}, "escaped": {"ensure_ascii": True},
+         "compact": {"sort_keys": True, "separators": (",", ":")}}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
 def test_other_editors_forms_become_the_same_file(form, tmp_path):
     for name in ("10_clean", "train"):
         before = (ROOT/"nbs"/f"{name}.ipynb").read_bytes()
@@ -144,7 +149,7 @@ def test_nbdevs_own_cleaning_changes_nothing(tmp_path):
 
 
 def test_jupyterlab_saves_an_opened_notebook_as_it_was(tmp_path):
-    """Through the contents manager of Jupyter's server, with the hook by the name that `make lab` gives it."""
+    """Save with the contents manager of Jupyter's server and the hook that `make lab` names."""
     from jupyter_server.services.contents.filemanager import FileContentsManager
     hook = "disaster_nbdev.notebooks.before_saving"
     assert f"pre_save_hook={hook}" in (ROOT/"Makefile").read_text(encoding="utf-8")
@@ -157,7 +162,7 @@ def test_jupyterlab_saves_an_opened_notebook_as_it_was(tmp_path):
     assert (tmp_path/"train.ipynb").read_bytes() == (ROOT/"nbs"/"train.ipynb").read_bytes()
     model["content"]["cells"][-1]["outputs"] = [new_output("stream", text="kept")]
     manager.save(model, "train.ipynb")
-    assert "kept" in (tmp_path/"train.ipynb").read_text(), "what was computed is there when the notebook is opened again"
+    assert "kept" in (tmp_path/"train.ipynb").read_text(), "outputs are there when it is reopened"
 
 
 # Extras
@@ -169,7 +174,8 @@ from importlib.machinery import PathFinder
 class Hide(PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        return None if name.partition(".")[0] in os.environ["HIDDEN"].split() else super().find_spec(name, path, target)
+        if name.partition(".")[0] in os.environ["HIDDEN"].split(): return None
+        return super().find_spec(name, path, target)
 
 sys.meta_path[sys.meta_path.index(PathFinder)] = Hide
 """
@@ -177,7 +183,9 @@ sys.meta_path[sys.meta_path.index(PathFinder)] = Hide
 EXTRAS = {"cluster": "dask distributed", "encoder": "keras_hub", "tune": "optuna"}
 
 
-@pytest.mark.parametrize("extra, notebooks", [("cluster", ["03_cluster", "47_remote"]), ("encoder", ["13_encoder", "22_baseline"]), ("tune", ["24_tuning"])], ids=EXTRAS)
+@pytest.mark.parametrize("extra, notebooks", [
+    ("cluster", ["64_cluster"]), ("encoder", ["13_encoder", "23_baseline"]),
+    ("tune", ["44_search_storage", "45_tuning", "46_tuning_figures"])], ids=EXTRAS)
 def test_without_an_extra_its_notebooks_still_pass(extra, notebooks, tmp_path):
     (tmp_path/"sitecustomize.py").write_text(HIDE)
     for name in notebooks:
@@ -199,9 +207,9 @@ def test_an_extra_is_installed(extra):
 
 @pytest.fixture
 def repository(tmp_path):
-    """A git repository with two notebooks, in which `make hooks` has been run."""
+    """Create a git repository with two notebooks, in which `make hooks` has been run."""
     if not shutil.which("git"): pytest.skip("git is not installed")
-    folder = copy_project(tmp_path, "09_notebooks", "explore")
+    folder = copy_project(tmp_path, "08_notebooks", "explore")
     for words in (["init", "-q", "-b", "main"], ["config", "user.email", "a@example.org"],
                   ["config", "user.name", "A"], ["add", "-A"], ["commit", "-qm", "start"]):
         assert git(folder, *words).returncode == 0
@@ -331,6 +339,11 @@ def test_without_nbdev_notebooks_merge_as_text(repository, tmp_path_factory):
     assert "holds a merge conflict" in faults(repository/"nbs"/"explore.ipynb")[0]
 
 
+def listed_names(folder):
+    """Return the file names of the project's notebooks."""
+    return [path.name for path in project_notebooks(folder/"nbs")]
+
+
 def test_git_ignores_what_the_check_leaves_alone(repository):
     names = ["nbs/Untitled.ipynb", "nbs/Untitled3.ipynb", "nbs/out.ipynb", "nbs/out-gru.ipynb",
              "nbs/out2.ipynb", "nbs/.hidden.ipynb", "nbs/_quarto.yml", "nbs/explore_files/plot.png",
@@ -340,11 +353,11 @@ def test_git_ignores_what_the_check_leaves_alone(repository):
         assert git(repository, "check-ignore", name).returncode == 1, name
     (repository/"nbs"/"out.ipynb").write_text("{}")
     git(repository, "add", "-f", "nbs/out.ipynb")
-    assert "out.ipynb" in [path.name for path in project_notebooks(repository/"nbs")], "what git tracks is judged whatever its name"
+    assert "out.ipynb" in listed_names(repository), "what git tracks is checked whatever its name"
     (repository/"nbs"/"mine.ipynb").write_text("{}")
-    assert "mine.ipynb" in [path.name for path in project_notebooks(repository/"nbs")]
+    assert "mine.ipynb" in listed_names(repository)
     (repository/".git"/"info"/"exclude").write_text("mine.ipynb\n")
-    assert "mine.ipynb" not in [path.name for path in project_notebooks(repository/"nbs")], "what the user lets git ignore is left alone"
+    assert "mine.ipynb" not in listed_names(repository), "what git ignores is left alone"
 
 
 def test_the_kernel_has_one_name_everywhere():

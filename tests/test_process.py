@@ -1,4 +1,4 @@
-"""How commands end: killed workers, signals, closed streams, planted links, and folders with odd names."""
+"""Check how commands end: signals, killed workers, closed streams, links, odd folder names."""
 import json
 import os
 import signal
@@ -23,16 +23,16 @@ ODD = "a {b} {} } 'c' \"d\" %s [x]* \u00e9\nnew"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A saved run that is larger than a pipe, a file to score, and what it is scored to."""
+    """Save a run that is larger than a pipe, a file to score, and its expected scores."""
     from disaster_nbdev.model import build
-    from disaster_nbdev.reader import Reader, save_reader
+    from disaster_nbdev.featurizer import Featurizer, save_featurizer
     from disaster_nbdev.training import RunConfig
     from disaster_nbdev.vocabulary import Vocabulary
     folder, rng = tmp_path_factory.mktemp("place"), np.random.default_rng(0)
     config = RunConfig(cell="none", pooling="mean", use_keyword=True)
     (folder/"run").mkdir()
     build(config, rng.normal(size=(9, 30_000)).astype("float32")).save(folder/"run"/"model.keras")
-    save_reader(folder/"run", Reader(config, Vocabulary(tuple(WORDS), (1,) * 8), None))
+    save_featurizer(folder/"run", Featurizer(config, Vocabulary(tuple(WORDS), (1,) * 8), None))
     tweets(40_000).to_csv(folder/"in.csv", index=False)
     assert (run("disaster", "score", "in.csv", "--run", "run", "--output", "whole.csv",
                 folder=folder).returncode == 0)
@@ -46,7 +46,7 @@ def words_of(place: Path, target: object, *more: object) -> list[str]:
 
 
 def begun(words: list[str], mark: str, **options) -> subprocess.Popen:
-    """Start a command whose processes can be found."""
+    """Start a command whose processes can be found by a mark."""
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True,
                             env={**os.environ, MARK: mark}, **options)
 
@@ -62,7 +62,7 @@ def until(condition, process: subprocess.Popen | None = None):
 
 
 def is_whole(place: Path, target: Path) -> bool:
-    """Whether an output is that of an undisturbed run."""
+    """Return whether an output is that of an undisturbed run."""
     found, expected = pd.read_csv(target, dtype=str), pd.read_csv(place/"whole.csv", dtype=str)
     close = (np.abs(found.pop("probability").astype(float)
                     - expected.pop("probability").astype(float)).max() <= 1e-6)
@@ -70,13 +70,15 @@ def is_whole(place: Path, target: Path) -> bool:
 
 
 def resumes(place: Path, target: Path) -> None:
-    """The same command, left alone, gives the whole output and leaves nothing else."""
+    """Check that the same command, undisturbed, writes the whole output and nothing else."""
     answer = run(*words_of(place, target, "--workers", "2"))
     assert answer.returncode == 0 and is_whole(place, target), answer.stderr
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-@pytest.mark.parametrize("number, wait", [(signal.SIGKILL, 0), (signal.SIGKILL, 0.1), (signal.SIGKILL, 0.8), (signal.SIGTERM, 0.05), (signal.SIGINT, 0.5)])
+@pytest.mark.parametrize("number, wait", [
+    (signal.SIGKILL, 0), (signal.SIGKILL, 0.1), (signal.SIGKILL, 0.8), (signal.SIGTERM, 0.05),
+    (signal.SIGINT, 0.5)])
 def test_a_worker_that_is_killed_at_any_moment_is_one_sentence(number, wait, place, tmp_path):
     mark = f"worker-{os.getpid()}-{number}-{wait}"
     process = begun(words_of(place, tmp_path/"out.csv", "--workers", 2), mark)
@@ -106,7 +108,7 @@ def test_a_signal_is_128_and_its_number_and_the_parts_are_kept(number, workers, 
     assert process.returncode == 128 + number
     assert "Traceback" not in stderr
     assert "leaked" not in stderr
-    assert "the same command goes on from there" in stderr
+    assert "run the same command again to resume" in stderr
     assert (tmp_path/".out.csv.parts"/"note.json").is_file()
     until(lambda: not alive(mark))
     resumes(place, tmp_path/"out.csv")
@@ -133,7 +135,8 @@ def test_workers_end_with_a_parent_that_is_killed(place, tmp_path):
     resumes(place, tmp_path/"out.csv")
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full"])
+@pytest.mark.parametrize("closed", [
+    "2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full"])
 def test_scoring_into_a_file_needs_no_standard_stream(closed, place, tmp_path):
     words = words_of(place, tmp_path/"out.csv", "--workers", 2)
     answer = run("bash", "-c", f'"$@" {closed}', "bash", *words)
@@ -143,7 +146,8 @@ def test_scoring_into_a_file_needs_no_standard_stream(closed, place, tmp_path):
 
 
 @pytest.mark.parametrize("shell, code, said", [
-    ('"$@" >&-', 2, "Standard output is closed"), ('"$@" >/dev/full', 2, "Standard output cannot be written: No space left on device."),
+    ('"$@" >&-', 2, "Standard output is closed"),
+    ('"$@" >/dev/full', 2, "Standard output cannot be written: No space left on device."),
     ('"$@" | head -1 >/dev/null; exit ${PIPESTATUS[0]}', 141, ""), ('"$@" 2>&- >/dev/null', 0, ""),
 ])
 def test_standard_output_that_takes_nothing(shell, code, said, place):
@@ -152,8 +156,11 @@ def test_standard_output_that_takes_nothing(shell, code, said, place):
     assert len(answer.stderr.splitlines()) <= 1
 
 
+COMMANDS = [("--help",), ("data", "show", "--data", "data/sample")]
+
+
 @pytest.mark.parametrize("shell, code", [('"$@" >/dev/full', 2), ('"$@" >&-', 0), ('"$@" 2>&-', 0)])
-@pytest.mark.parametrize("words", [("--help",), ("data", "show", "--data", "data/sample")], ids=" ".join)
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_other_commands_without_a_stream(shell, code, words):
     answer = run("bash", "-c", shell, "bash", "disaster", *words, PYTHONUNBUFFERED="")
     assert answer.returncode == code and "Traceback" not in answer.stderr, answer.stderr
@@ -166,7 +173,7 @@ def test_a_mistake_that_nobody_hears_is_a_mistake():
 
 
 def refused(place: Path, target: Path) -> str:
-    """The sentence with which a command refuses a planted folder."""
+    """Return the sentence with which a command refuses a planted folder."""
     answer = run(*words_of(place, target, "--workers", "1"))
     assert answer.returncode == 2
     assert "Traceback" not in answer.stderr
@@ -184,7 +191,8 @@ def test_a_folder_of_parts_that_is_a_link_is_not_followed(place, tmp_path):
     assert (other/"0000000.part").read_text() == "precious"
 
 
-@pytest.mark.parametrize("name", ["lock", "note.json", "note.part.tmp", "0000000.part", "0000000.part.tmp", "whole.part.tmp"])
+@pytest.mark.parametrize("name", [
+    "lock", "note.json", "note.part.tmp", "0000000.part", "0000000.part.tmp", "whole.part.tmp"])
 def test_links_and_pipes_in_a_folder_of_parts_are_not_followed(name, place, tmp_path):
     parts, precious = tmp_path/".out.csv.parts", tmp_path/"precious"
     precious.write_text("precious")
@@ -209,24 +217,24 @@ def test_a_folder_of_parts_that_others_can_write_to_is_refused(place, tmp_path):
 
 
 def test_temporary_names_cannot_be_planted(tmp_path, monkeypatch):
-    from disaster_nbdev import files
-    from disaster_nbdev.data import UserError
+    from disaster_nbdev import core
+    from disaster_nbdev.core import UserError
     (tmp_path/"precious").write_text("precious")
     (tmp_path/".planted.tmp").symlink_to("precious")
-    monkeypatch.setattr(files, "beside", lambda path: path.with_name(".planted.tmp"))
+    monkeypatch.setattr(core, "temp_path", lambda path: path.with_name(".planted.tmp"))
     with pytest.raises(UserError, match="cannot be written: File exists"):
-        files.write_whole(tmp_path/"page.html", "new")
+        core.atomic_write(tmp_path/"page.html", "new")
     monkeypatch.undo()
-    files.keep(tmp_path/"a.npz", 1000, a=np.zeros(1))
-    assert (tmp_path/"precious").read_text() == "precious" and files.kept(tmp_path/"a.npz")
+    core.write_cache(tmp_path/"a.npz", 1000, a=np.zeros(1))
+    assert (tmp_path/"precious").read_text() == "precious" and core.read_cache(tmp_path/"a.npz")
 
 
 def test_a_report_and_a_download_are_not_locked_through_a_link(tmp_path):
-    from disaster_nbdev.data import UserError
-    from disaster_nbdev.embedding import _alone
+    from disaster_nbdev.core import UserError
+    from disaster_nbdev.embedding import download_lock
     from disaster_nbdev.launcher import locked
     (tmp_path/"precious").write_text("precious")
-    for name, lock in ((".report.lock", locked), (".download.lock", _alone)):
+    for name, lock in ((".report.lock", locked), (".download.lock", download_lock)):
         (tmp_path/name).symlink_to("precious")
         with pytest.raises(UserError, match="is a link"): lock(tmp_path).__enter__()
         (tmp_path/name).unlink()
@@ -247,16 +255,16 @@ def test_what_a_killed_run_left_is_removed_by_the_next(place, tmp_path):
 
 
 def test_a_folder_is_replaced_by_a_whole_one(tmp_path, monkeypatch):
-    """A kill while the old folder is removed must not leave half of it: it is out of the way before."""
-    from disaster_nbdev import files
+    """The old folder is moved away before it is removed, so that a kill leaves no half of it."""
+    from disaster_nbdev import core
     (tmp_path/"run").mkdir()
     (tmp_path/"run"/"old").touch()
-    seen, real = [], files.shutil.rmtree
+    seen, real = [], core.shutil.rmtree
     def removing(path, *more, **options):
         seen.append((Path(path).name, sorted(each.name for each in (tmp_path/"run").iterdir())))
         real(path, *more, **options)
-    monkeypatch.setattr(files.shutil, "rmtree", removing)
-    with files.whole_folder(tmp_path/"run") as fresh: (fresh/"new").touch()
+    monkeypatch.setattr(core.shutil, "rmtree", removing)
+    with core.atomic_folder(tmp_path/"run") as fresh: (fresh/"new").touch()
     assert seen and all(name != "run" and there == ["new"] for name, there in seen)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
@@ -269,7 +277,8 @@ def test_scoring_in_a_folder_with_an_odd_name(place, tmp_path):
 
 
 def test_a_notebook_in_a_folder_with_an_odd_name(tmp_path):
-    from disaster_nbdev.launcher import Job, start_notebook
+    from disaster_nbdev.recipes import Job
+    from disaster_nbdev.launcher import start_notebook
     root = tmp_path/ODD
     (root/"nbs").mkdir(parents=True)
     (root/"out {name}").mkdir()

@@ -1,4 +1,4 @@
-"""A hash of code changes when a result could change, and only then; a record and a saved run rest on it."""
+"""Check that a hash of code changes when a result could change, and only then."""
 import ast
 import json
 import re
@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev.provenance import LOADED, Code, changed_parts, code_hash, hash_of, parts_of
-from disaster_nbdev.provenance import reach
+from disaster_nbdev.provenance import CARRIERS, LOADED, Code, changed_parts, code_hash, hash_of
+from disaster_nbdev.provenance import parts_of, reach
 
 GRU = {"cell": "gru", "cleaning": "study", "embedding": "glove", "optimizer": "adam",
        "split": "study"}
@@ -16,7 +16,7 @@ GRU = {"cell": "gru", "cleaning": "study", "embedding": "glove", "optimizer": "a
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the project's notebooks and package that a test may edit."""
+    """Copy the project's notebooks and package, so that a test may edit them."""
     for name in ("nbs", "disaster_nbdev"):
         shutil.copytree(ROOT/name, tmp_path/name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT/"settings.ini", tmp_path)
@@ -24,8 +24,8 @@ def project(tmp_path):
 
 
 def code_of(project, template: str = "train", config: dict = GRU) -> dict:
-    """The parts of the code that decide a run, as a fresh process of a copy of the project sees them."""
-    code = ("import json, sys; from disaster_nbdev.runs import run_code; "
+    """Return the parts of the code that decide a run, from a fresh process of a copied project."""
+    code = ("import json, sys; from disaster_nbdev.record import run_code; "
             f"print(json.dumps(run_code({template!r}, {config!r})))")
     done = run("python", "-c", code, folder=project, PYTHONPATH=str(project),
                XDG_CACHE_HOME=str(project/"cache"))
@@ -68,16 +68,17 @@ def test_a_function_may_move_to_another_module(project):
     moved = re.search(r"^def _callbacks\(.*?(?=^# %%)", text, re.M | re.S)[0]
     (package/"training.py").write_text(
         text.replace(moved, "from .elsewhere import _callbacks\n\n"), encoding="utf-8")
-    imports = "import keras\nfrom .recurrent import keras\nRunConfig = EpochLog = object\n\n"
+    imports = "import keras\nfrom .backend import keras\nRunConfig = EpochLog = object\n\n"
     (package/"elsewhere.py").write_text(imports + moved, encoding="utf-8")
     assert hash_of(code_of(project)) == hash_of(before)
 
 
 @pytest.mark.parametrize(("module", "old", "new", "part"), [
     ("clean", r'r"\d+", r"http\S+"', r'r"\d+", r"https\S+"', "STUDY_STEPS"),
-    ("training", '"val_loss", patience=config.patience', '"val_loss", patience=config.patience + 1', "_callbacks"),
+    ("training", '"val_loss", patience=config.patience',
+     '"val_loss", patience=config.patience + 1', "_callbacks"),
     ("vocabulary", "MAX_SEQ_LEN = 100", "MAX_SEQ_LEN = 50", "MAX_SEQ_LEN"),
-    ("data", "test_size=0.2, stratify", "test_size=0.3, stratify", "_study_split")])
+    ("split", "test_size=0.2, stratify", "test_size=0.3, stratify", "study_split")])
 def test_what_can_change_a_result_is_named(project, module, old, new, part):
     before = code_of(project)
     edit(project/"disaster_nbdev"/f"{module}.py", old, new)
@@ -131,8 +132,8 @@ def test_a_name_of_a_library_counts_with_its_origin():
 
 def test_a_run_that_was_trained_with_another_cleaning_is_refused(project, tmp_path):
     from test_scoring import made, put, tweets
-    source, folder, target = put(tweets(3),
-                                 tmp_path/"in.csv"), made(tmp_path/"run"), tmp_path/"out.csv"
+    source = put(tweets(3), tmp_path/"in.csv")
+    folder, target = made(tmp_path/"run"), tmp_path/"out.csv"
     words = ("disaster", "score", str(source), "--run", str(folder), "--output", str(target))
     assert run(*words, folder=project, PYTHONPATH=str(project)).returncode == 0
     target.unlink()
@@ -175,24 +176,35 @@ RECORD = """
 import dataclasses, sys
 from pathlib import Path
 import numpy as np
-from disaster_nbdev.data import load, split
-from disaster_nbdev.launcher import training_set
-from disaster_nbdev.report import write_site
-from disaster_nbdev.runs import prediction_table, write_record
+from disaster_nbdev.data import load
+from disaster_nbdev.split import split
+from disaster_nbdev.recipes import training_set
+from disaster_nbdev.site import write_site
+from disaster_nbdev.record import prediction_table, write_record
 from disaster_nbdev.training import from_parameters
 dataset, report = load(sys.argv[1]), Path(sys.argv[2])
 job = training_set("offline", ["gru"])[0]
 frames = dict(zip(("train", "validation"), split(dataset.train))) | {"test": dataset.test}
 tables = {part: prediction_table(frame, np.full(len(frame), 0.4)) for part, frame in frames.items()}
 config = dataclasses.asdict(from_parameters(job.parameters))
-write_record(report, "gru-glove", dataset, "train", tables, kind="network", config=config, parameters={}, seconds=3)
+write_record(report, "gru-glove", dataset, "train", tables, kind="network", config=config,
+             parameters={}, seconds=3)
 write_site(report, {}, failed={"gru-glove": "It broke."})
 page = report/"gru-glove.html"
 page.write_text(page.read_text(encoding="utf-8").replace("It broke.", ""), encoding="utf-8")
 """
 
 
-@pytest.mark.parametrize("path", sorted(path for path in (ROOT/"nbs").glob("*.ipynb") if not path.stem[:2].isdigit()), ids=lambda path: path.stem)
+def test_what_carries_a_result_is_defined():
+    """A carrier that was renamed would be followed from then on, and make records stale."""
+    defined = {name for module in LOADED.sources for name in LOADED.module(module).names}
+    assert CARRIERS <= defined
+
+
+TEMPLATES = sorted(path for path in (ROOT/"nbs").glob("*.ipynb") if not path.stem[:2].isdigit())
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: path.stem)
 def test_every_template_has_a_hash(path):
     """Also one that prints and writes no record."""
     assert len(code_hash(path.name)) == 64

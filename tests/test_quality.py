@@ -1,5 +1,7 @@
-"""What is wrong with the tweets as data: the study's figures on Kaggle's files, the flaws planted in the sample, and splits of any frame."""
+"""Check data quality and splits: figures on Kaggle's files, planted flaws, and any frame."""
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -7,8 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from disaster_nbdev import quality
-from disaster_nbdev.data import UserError
+from conftest import ROOT, run
+from disaster_nbdev import quality, split
+from disaster_nbdev.core import UserError
 
 # Kaggle's files
 
@@ -18,17 +21,15 @@ def test_repeats_as_the_study_found_them(kaggle):
     found = quality.repeats(kaggle.train)
     assert ((found["repeats"], found["conflicting_groups"], found["conflicting_rows"])
             == (778, 83, 306))
-    both = quality.conflicts(kaggle.train)
-    assert len(both) == 83 and both.tweets.sum() == 306
 
 
-def test_test_tweets_with_a_twin_in_train(kaggle):
-    known = quality.twins(kaggle.train, kaggle.test)
+def test_test_tweets_with_a_duplicate_in_train(kaggle):
+    known = quality.seen_in_train(kaggle.train, kaggle.test)
     assert known.shape == (3_263,) and known.sum() == 470 and round(known.mean(), 3) == 0.144
 
 
 def test_no_kaggle_tweet_is_compared_as_it_is_for_lack_of_words(kaggle):
-    "The figures do not depend on how tweets without words are compared: there are none."
+    "Kaggle's files have no tweets without words, so their comparison changes no figure."
     texts = [*kaggle.train.text, *kaggle.test.text]
     assert all(quality._DROPPED.sub(" ", text.lower()).split() for text in texts)
     assert max(map(ord, "".join(texts))) <= 0xff
@@ -42,16 +43,16 @@ def test_noise_ceiling(kaggle):
     assert (round(found["accuracy_low"], 3), round(found["accuracy_high"], 3)) == (0.830, 0.906)
 
 
-def test_noise_ceiling_by_drawing_twins(kaggle):
-    "The disagreement is what drawing random twins gives, each tweet once a round."
-    texts = pd.Series([quality.normalised(text) for text in kaggle.train.text])
+def test_noise_ceiling_by_drawing_duplicates(kaggle):
+    "Drawing a random duplicate for each tweet gives the same disagreement."
+    texts = pd.Series([quality.normalized(text) for text in kaggle.train.text])
     groups = [group for group in kaggle.train.target.groupby(texts.to_numpy()).agg(list)
               if len(group) > 1]
-    draw, wrong, rounds = np.random.default_rng(1), 0, 40
+    rng, wrong, rounds = np.random.default_rng(1), 0, 40
     for labels in groups:
         for i, label in enumerate(labels):
             others = labels[:i] + labels[i + 1:]
-            wrong += (draw.choice(others, rounds) != label).mean()
+            wrong += (rng.choice(others, rounds) != label).mean()
     assert wrong / sum(map(len, groups)) == pytest.approx(0.170, abs=0.005)
 
 
@@ -77,8 +78,8 @@ def test_splits_of_kaggles_tweets(kaggle):
     groups = pd.Series(quality.near_duplicate_groups(kaggle.train.text), index=kaggle.train.index)
     sizes = groups.value_counts()
     assert sizes.max() == 29 and 2_000 < sizes[sizes > 1].sum() < 2_150
-    for rule, group in [(quality.grouped_split, groups),
-                        (quality.keyword_split, quality.keywords(kaggle.train))]:
+    for rule, group in [(split.grouped_split, groups),
+                        (split.keyword_split, quality.keywords(kaggle.train))]:
         part, validation = rule(kaggle.train)
         sides(kaggle.train, part, validation, group)
         assert len(validation) / 7_613 == pytest.approx(0.2, abs=0.002)
@@ -88,21 +89,22 @@ def test_splits_of_kaggles_tweets(kaggle):
 
 
 @pytest.mark.parametrize("cosine, one, other", [
-    (0.67, "governor allows parole for california school bus hijacker santa cruz sentinel", "governor allows parole for school bus hijacker"),
+    (0.67, "governor allows parole for california school bus hijacker santa cruz sentinel",
+     "governor allows parole for school bus hijacker"),
     (0.50, "i feel like a tornado", "i feel like death"),
     (0.37, "shadow boxing the apocalypse", "the apocalypse is upon us")])
 def test_cosines_that_the_notebook_names(kaggle, cosine, one, other):
-    texts = sorted({quality.normalised(text) for text in kaggle.train.text})
-    described = quality._descriptions(texts)[[texts.index(one), texts.index(other)]].toarray()
+    texts = sorted({quality.normalized(text) for text in kaggle.train.text})
+    described = quality._ngram_vectors(texts)[[texts.index(one), texts.index(other)]].toarray()
     assert round(float(described[0] @ described[1]), 2) == cosine
 
 
 def test_report_of_kaggles_tweets(kaggle):
     value = dict(zip(quality.report(kaggle)["what"], quality.report(kaggle)["value"]))
-    assert value["training tweets that repeat an earlier one letter by letter"] == "110 (1.4%)"
-    assert value["test tweets with a twin in train"] == "470 (14.4%)"
-    assert value["twins that carry both labels"] == "83 texts, 306 tweets"
-    assert value["best possible accuracy on tweets with twins"] == "83.0% to 90.6%"
+    assert value["training tweets that repeat an earlier one exactly"] == "110 (1.4%)"
+    assert value["test tweets with a duplicate in train"] == "470 (14.4%)"
+    assert value["duplicates with both labels"] == "83 texts, 306 tweets"
+    assert value["best possible accuracy on tweets with duplicates"] == "83.0% to 90.6%"
     assert value["broken encoding: training, test tweets"] == "612, 286"
 
 
@@ -113,7 +115,7 @@ def test_planted_repeats(sample):
     raw, found = quality.repeats(sample.train, str), quality.repeats(sample.train)
     assert (raw["repeats"], raw["conflicting_groups"]) == (17 + 11, 11)
     assert found["repeats"] > raw["repeats"] and found["conflicting_groups"] >= 11
-    same = sample.test[quality.twins(sample.train, sample.test)]
+    same = sample.test[quality.seen_in_train(sample.train, sample.test)]
     assert len(same) == 31 and not same.text.isin(sample.train.text).all()
 
 
@@ -126,8 +128,8 @@ def test_planted_repeats_are_near_duplicates(sample):
 
 def test_sample_splits(sample):
     groups = pd.Series(quality.near_duplicate_groups(sample.train.text), index=sample.train.index)
-    for rule, group in [(quality.grouped_split, groups),
-                        (quality.keyword_split, quality.keywords(sample.train))]:
+    for rule, group in [(split.grouped_split, groups),
+                        (split.keyword_split, quality.keywords(sample.train))]:
         part, validation = rule(sample.train)
         sides(sample.train, part, validation, group)
         assert len(validation) / len(sample.train) == pytest.approx(0.2, abs=0.05)
@@ -144,7 +146,7 @@ def test_sample_report(sample):
 
 def sides(train: pd.DataFrame, part: pd.DataFrame, validation: pd.DataFrame,
           group: pd.Series) -> None:
-    "Every row on exactly one side, unchanged; no group on both; both labels on both."
+    "Check that each row is on one side, unchanged, no group on both, and both labels on both."
     together = pd.concat([part, validation]).sort_index()
     assert together.equals(train.sort_index())
     assert not set(group[part.index]) & set(group[validation.index])
@@ -156,9 +158,9 @@ def sides(train: pd.DataFrame, part: pd.DataFrame, validation: pd.DataFrame,
 @example("\ud800 lone \udfff surrogates")
 @example("İstanbul ﬁre \u202egnidliub\u202c \0")
 def test_marks_make_no_other_tweet(text):
-    "Whatever the text, links, mentions, a retweet mark, case of ASCII letters and white space do not count where words are left."
-    same = quality.normalised(f"storm {text} surge")
-    assert quality.normalised(f"RT @ana:  STORM\n{text} Surge !!! http://t.co/Ab1") == same
+    "Links, mentions, retweet marks, ASCII case and white space do not count if words are left."
+    same = quality.normalized(f"storm {text} surge")
+    assert quality.normalized(f"RT @ana:  STORM\n{text} Surge !!! http://t.co/Ab1") == same
     assert same.startswith("storm") and same == " ".join(same.split())
 
 
@@ -167,9 +169,9 @@ def test_marks_make_no_other_tweet(text):
 @example(["", " ", "\0", "\ud800", "é", "🔥", "a"], 0.5, None)
 @example(["fire in the hills"] * 12, 0.5, None)
 def test_groups_of_any_texts(texts, threshold, random):
-    "Twins share a group, numbers follow first appearance, and the order of the texts does not matter."
+    "Duplicates share a group, numbers follow first appearance, and order does not matter."
     groups = quality.near_duplicate_groups(texts, threshold)
-    keys = [quality.normalised(text) for text in texts]
+    keys = [quality.normalized(text) for text in texts]
     assert groups.dtype == "int64" and len(groups) == len(texts)
     assert list(dict.fromkeys(groups.tolist())) == list(range(len(set(groups.tolist()))))
     assert all(groups[keys.index(key)] == group for key, group in zip(keys, groups))
@@ -185,7 +187,7 @@ def test_groups_do_not_depend_on_the_blocks(sample, monkeypatch, block):
     texts = [f"the bridge over the river at wells is closed by {'flooding ' * (i % 3)}mark {i // 3}"
              for i in range(30)]
     whole = quality.near_duplicate_groups([*texts, *sample.train.text[:100]], 0.3)
-    monkeypatch.setattr(quality, "_BLOCK", block)
+    monkeypatch.setattr(quality, "BLOCK_SIZE", block)
     assert (quality.near_duplicate_groups([*texts, *sample.train.text[:100]], 0.3).tolist()
             == whole.tolist())
 
@@ -194,7 +196,7 @@ def test_groups_are_the_components_of_all_cosines(sample):
     "Against scikit-learn's own cosines, without blocks, dropped columns or links between blocks."
     from scipy.sparse.csgraph import connected_components
     from sklearn.feature_extraction.text import TfidfVectorizer
-    texts = [quality.normalised(text) for text in pd.concat(
+    texts = [quality.normalized(text) for text in pd.concat(
         [sample.train.text[:300], sample.test.text])]
     rows = TfidfVectorizer(analyzer="char", ngram_range=(5, 5), lowercase=False,
                            sublinear_tf=True).fit_transform(sorted(set(texts)))
@@ -210,14 +212,14 @@ frames = st.lists(st.tuples(st.integers(0, 30), st.sampled_from([0, 0, 0, 1, 2, 
 
 
 def frame(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
-    "A training table; equal numbers make twins, number 0 a tweet without words, keyword 0 a missing one; the index has gaps."
+    "Return training rows: equal numbers are duplicates, 0 is a text without words or no keyword."
     return pd.DataFrame({"id": range(len(rows)),
                          "keyword": [f"oil%20spill{k}" if k else None for _, k, _ in rows],
-                         "location": None, "text": [f"{chr(96 + n % 26) * 6} {n} http://t.co/{i}"
-                                                    if n else "" for i, (n, _, _) in enumerate(
-                                                        rows)], "target": [label
-                                                                           for *_, label in rows]},
-                        index=np.arange(len(rows)) * 3 + 5)
+                         "location": None,
+                         "text": [f"{chr(96 + n % 26) * 6} {n} http://t.co/{i}" if n else ""
+                                  for i, (n, _, _) in enumerate(rows)],
+                         "target": [label for *_, label in rows]},
+                        index=np.arange(len(rows)) * 3 + 5) # with gaps
 
 
 @settings(max_examples=60, deadline=None)
@@ -227,8 +229,8 @@ def test_splits_of_any_frame(rows):
     "A split keeps groups whole and both labels on both sides, or says in a sentence why it cannot."
     train = frame(rows)
     groups = pd.Series(quality.near_duplicate_groups(train.text), index=train.index)
-    for rule, group in [(quality.grouped_split, groups),
-                        (quality.keyword_split, quality.keywords(train))]:
+    for rule, group in [(split.grouped_split, groups),
+                        (split.keyword_split, quality.keywords(train))]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             try: part, validation = rule(train)
@@ -243,10 +245,10 @@ def test_splits_of_any_frame(rows):
 @given(st.integers(50, 200), st.integers(0, 1_000))
 def test_size_and_share_where_groups_are_small(n, seed):
     "Where no group is large, the parts are a fifth and four fifths, with the share of the whole."
-    draw = np.random.default_rng(seed)
-    train = frame([(int(draw.integers(1, n)), 1, i % 2) for i in range(n)])
+    rng = np.random.default_rng(seed)
+    train = frame([(int(rng.integers(1, n)), 1, i % 2) for i in range(n)])
     train = train.assign(keyword=[f"k{i // 3}" for i in range(n)])
-    for rule in (quality.keyword_split, quality.grouped_split):
+    for rule in (split.keyword_split, split.grouped_split):
         _, validation = rule(train)
         assert abs(len(validation) / n - 0.2) < 0.06 and abs(validation.target.mean() - 0.5) < 0.1
 
@@ -258,7 +260,7 @@ def test_figures_of_any_frame(rows):
     train = frame(rows)
     found = quality.repeats(train)
     assert (found["repeats"] == found["rows"] - found["groups"] == len(train)
-            - train.text.map(quality.normalised).nunique())
+            - train.text.map(quality.normalized).nunique())
     assert 2 * found["conflicting_groups"] <= found["conflicting_rows"] <= found["rows"]
     ceiling = quality.noise_ceiling(train, resamples=20)
     assert (ceiling["disagreement"] is None) == (found["groups"] == 0)
@@ -274,11 +276,36 @@ def test_a_threshold_out_of_range_is_refused(threshold):
         quality.near_duplicate_groups(["fire"], threshold)
 
 
-def test_quality_stands_on_data_alone():
-    "The module is of the first decade: nothing of the package above `data` is imported, and no plotting."
-    import subprocess
-    import sys
-    code = "import sys, disaster_nbdev.quality; print(sorted(m for m in sys.modules if m.startswith(('disaster_nbdev.', 'sklearn', 'matplotlib'))))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          check=True).stdout
-    assert said.strip() == "['disaster_nbdev.data', 'disaster_nbdev.quality']"
+LOADED = """
+import sys, disaster_nbdev.MODULE
+prefixes = ("disaster_nbdev.", "sklearn", "matplotlib", "filelock", "tensorflow")
+print(*sorted(name for name in sys.modules if name.startswith(prefixes)))
+"""
+
+
+@pytest.mark.parametrize("module, loaded", [
+    ("core", ["core"]), ("csvfile", ["core", "csvfile"]), ("data", ["core", "csvfile", "data"]),
+    ("quality", ["core", "csvfile", "data", "quality"]), ("process", ["process"]),
+    ("provenance", ["core", "provenance"])])
+def test_a_module_of_the_first_decade_imports_little(module, loaded):
+    "Importing one loads only the modules below it, and no heavy library."
+    said = run(sys.executable, "-c", LOADED.replace("MODULE", module)).stdout
+    assert said.split() == [f"disaster_nbdev.{name}" for name in loaded]
+
+
+WINDOWS = """
+import os, signal, sys
+sys.modules["fcntl"] = None
+del signal.SIGHUP, os.O_NOFOLLOW
+from pathlib import Path
+from disaster_nbdev import core, process, scoring
+core.atomic_write(Path("a.txt"), "new")
+with core.atomic_folder(Path("run")) as fresh: core.atomic_write(fresh/"b.txt", "new")
+print(*sorted(str(path) for path in Path().rglob("*.txt")), len(process.ENDING))
+"""
+
+
+def test_the_package_can_be_imported_without_fcntl(tmp_path):
+    "Windows has no `fcntl`, no SIGHUP and no O_NOFOLLOW."
+    answer = run(sys.executable, "-c", WINDOWS, folder=tmp_path, PYTHONPATH=str(ROOT))
+    assert answer.stdout.split() == ["a.txt", str(Path("run")/"b.txt"), "2"], answer.stderr

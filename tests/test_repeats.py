@@ -1,4 +1,4 @@
-"""One recipe, one figure: a run gives the same alone, in a repetition, in a fold, after other trainings, with an empty cache and with a full one."""
+"""Check that a run gives the same result alone, repeated, in a fold, and with any cache."""
 import dataclasses
 import json
 import random
@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev import encoder, model, training
-from disaster_nbdev.data import Dataset, load, parts
+from disaster_nbdev import backend, encoder, model, training
+from disaster_nbdev.data import Dataset, load
+from disaster_nbdev.split import parts
 from disaster_nbdev.encoder import installed
-from disaster_nbdev.resampling import crossfit, grouped_folds, network_trainer, repeated
+from disaster_nbdev.experiment import cross_validate, network_trainer, repeated_evaluation
+from disaster_nbdev.split import grouped_folds
 from disaster_nbdev.training import RunConfig
 
 NEAR = dict(rtol=0, atol=1e-6)  # probabilities of the same training on the same machine
@@ -31,7 +33,7 @@ CHANGES = {"compiled loop": {}, "static vectors": {"embedding": "glove+minilm-st
 
 
 def settings(name: str) -> RunConfig:
-    """One of the configurations; skips what needs the extra `encoder` where that is not installed."""
+    """Return one of the configurations; skip it without the extra `encoder` if it needs it."""
     config = dataclasses.replace(SMALL, **CHANGES[name])
     if "minilm" in config.embedding and not installed("minilm"):
         pytest.skip("the extra `encoder` is not installed")
@@ -39,14 +41,14 @@ def settings(name: str) -> RunConfig:
 
 
 def few(rows: int = 200) -> Dataset:
-    """The first tweets of the sample."""
+    """Return the first tweets of the sample."""
     sample = load(ROOT/"data"/"sample")
     return dataclasses.replace(sample, train=sample.train.head(rows),
                                test=sample.test.head(rows // 2))
 
 
 def single(config: RunConfig, dataset: Dataset) -> np.ndarray:
-    """Probabilities of the validation tweets, made as train.ipynb makes them."""
+    """Train as train.ipynb does, and return the probabilities of the validation tweets."""
     prepared = training.prepare(config, dataset)
     network = training.network(config, prepared)
     training.fit(network, prepared, config)
@@ -54,7 +56,7 @@ def single(config: RunConfig, dataset: Dataset) -> np.ndarray:
 
 
 def single_elsewhere(config: RunConfig, folder) -> np.ndarray:
-    """The same in a process of its own, with a cache that is empty at first."""
+    """Do the same in a new process with an empty cache."""
     (folder/"config.json").write_text(json.dumps(dataclasses.asdict(config)))
     code = ("import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np; import "
             "test_repeats as t; "
@@ -71,7 +73,7 @@ def test_a_single_run_is_the_same_run_inside_a_repetition(name, tmp_path, monkey
     config, dataset = settings(name), few()
     alone = single_elsewhere(config, tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path/"cache"))  # filled by now
-    table = repeated(network_trainer(config), dataset, ["study"], [42, 7, 42])
+    table = repeated_evaluation(network_trainer(config), dataset, ["study"], [42, 7, 42])
     first, other, third = table["probability"].to_numpy().reshape(3, -1)
     np.testing.assert_allclose(first, alone, **NEAR)
     np.testing.assert_allclose(third, alone, **NEAR)
@@ -86,27 +88,27 @@ def test_other_trainings_in_the_process_leave_no_trace():
                                seed=1), dataset)
     single(dataclasses.replace(config, pooling="last", fused=False, buckets=False, finetune=True,
                                epochs=1), dataset)
-    for draw in (random.random, np.random.random, lambda: model.keras.random.uniform((3,))):
-        draw()  # whatever else draws by chance
+    for draw in (random.random, np.random.random, lambda: backend.keras.random.uniform((3,))):
+        draw()  # other users of the global generators
     np.testing.assert_allclose(single(config, dataset), first, **NEAR)
 
 
 def test_splits_do_not_depend_on_their_order():
     config, dataset = dataclasses.replace(SMALL, cell="none"), few()
-    table = repeated(network_trainer(config), dataset, ["study", "keyword"], [42])
+    table = repeated_evaluation(network_trainer(config), dataset, ["study", "keyword"], [42])
     alone = single(dataclasses.replace(config, split="keyword"), dataset)
     np.testing.assert_allclose(table[table["split"] == "keyword"]["probability"], alone, **NEAR)
 
 
 def test_a_member_of_a_fold_is_a_training_of_its_own():
     config, dataset, seed = dataclasses.replace(SMALL, cell="none"), few(), 5
-    fitted = crossfit(network_trainer(config, members=2), dataset, folds=2, seed=seed)
+    fitted = cross_validate(network_trainer(config, members=2), dataset, folds=2, seed=seed)
     kept, held = list(grouped_folds(dataset.train, 2, seed))[1]
     frames = {"train": dataset.train.iloc[kept], "validation": dataset.train.iloc[held],
               "test": dataset.test}
     members = [network_trainer(config)(frames, seed + 1 + 1000*member)["validation"]
                for member in (1, 0)]
-    np.testing.assert_allclose(np.mean(members, axis=0), fitted.labelled[held], **NEAR)
+    np.testing.assert_allclose(np.mean(members, axis=0), fitted.out_of_fold[held], **NEAR)
 
 
 def test_the_words_of_the_test_tweets_are_in_every_training(monkeypatch):
@@ -116,17 +118,17 @@ def test_the_words_of_the_test_tweets_are_in_every_training(monkeypatch):
                         lambda *given: seen.append(made(*given)) or seen[-1])
     monkeypatch.setattr(training, "fit", lambda *given: None)
     training.prepare(config, dataset)
-    repeated(network_trainer(config), dataset, ["study"], [42])
+    repeated_evaluation(network_trainer(config), dataset, ["study"], [42])
     (one, vectors), (other, again) = seen
     assert one.vocabulary == other.vocabulary
     assert one.ranks == other.ranks
     assert np.array_equal(vectors, again)
 
 
-@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA"])
+@pytest.mark.parametrize("name",
+                         ["OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "ONEDNN_MAX_CPU_ISA"])
 def test_what_other_threads_have_computed_is_not_taken_from_the_cache(name, monkeypatch):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
-    monkeypatch.delenv(name, raising=False)  # the tests may run with this very value
     before = encoder.cache_file("static", "minilm", ["fire"])
     monkeypatch.setenv(name, "AVX2" if name == "ONEDNN_MAX_CPU_ISA" else "61")
     assert encoder.cache_file("static", "minilm", ["fire"]) != before

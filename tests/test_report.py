@@ -1,4 +1,4 @@
-"""The report's pages: hostile tweets do no harm, nothing points outside, a page is whole, every page lists all the others."""
+"""Check the report's pages: hostile tweets do no harm, and every page lists all the others."""
 import os
 import re
 
@@ -11,9 +11,10 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 from conftest import LONG
-from disaster_nbdev import files
-from disaster_nbdev.data import UserError
-from disaster_nbdev.report import SAMPLE_BANNER, read_page, show, table, to_html, write_site
+from disaster_nbdev import core
+from disaster_nbdev.core import UserError
+from disaster_nbdev.html_output import show, table
+from disaster_nbdev.site import SAMPLE_BANNER, read_page, write_site
 
 HOSTILE = {
     "script": "<script>alert(1)</script>",
@@ -33,13 +34,13 @@ HOSTILE = {
 
 
 def notebook(*cells, title="A study", **metadata):
-    """A notebook that looks executed."""
+    """Return a notebook that looks executed."""
     return new_notebook(cells=[new_markdown_cell(f"# {title}\n\n> One sentence."), *cells],
                         metadata=metadata)
 
 
 def cell(html=None, text=None, source="1", tags=(), **streams):
-    """A code cell with outputs."""
+    """Return a code cell with outputs."""
     outputs = [new_output("stream", name=name, text=content) for name, content in streams.items()]
     if html is not None or text is not None:
         outputs.append(new_output("execute_result",
@@ -49,21 +50,21 @@ def cell(html=None, text=None, source="1", tags=(), **streams):
 
 
 def written(folder, name, content):
-    """The notebook in a file."""
+    """Write a notebook to a file."""
     path = folder / f"{name}.ipynb"
     nbformat.write(content, path)
     return path
 
 
 def page(folder, *cells, **options):
-    """The notebook of these cells as a page, parsed."""
+    """Return the page of these cells, parsed."""
     path = write_site(folder / "site", {"compare": written(folder, "compare", notebook(*cells))},
                       **options)
     return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
 
 
 def addresses(soup):
-    """Whatever a browser might fetch or follow."""
+    """Return the addresses that a browser might fetch or follow."""
     names = ("src", "href", "srcset", "action", "data", "poster", "xlink:href", "formaction",
              "ping", "background")
     return [element[name] for element in soup.find_all(True) for name in names
@@ -71,7 +72,7 @@ def addresses(soup):
 
 
 def outside(soup):
-    """Addresses that are neither in the page nor a page of the report."""
+    """Return the addresses that are neither in the page nor a page of the report."""
     return [a for a in addresses(soup)
             if not re.match(r"data:(image/|,$)|#|[\w.+=,-]+\.html(#|$)", a)]
 
@@ -125,15 +126,13 @@ def test_any_text_comes_out_as_itself(text, header):
 
 
 def test_outputs_that_bring_their_own_html_cannot_reach_out(tmp_path):
-    html = ('<link rel="stylesheet" href="https://c.example/a.css"><script '
-            'src="https://c.example/a.js"></script>' '<img src="https://c.example/a.png" alt="a '
-                                                     'picture"><a '
-                                                     'href="https://c.example">there</a><b '
-                                                     'onclick="x()">c</b>'
-            '<meta http-equiv="refresh" content="0;url=https://c.example"><svg><a '
-            'xlink:href="javascript:x()">d</a></svg>' '<iframe srcdoc="x"></iframe><base '
-                                                      'href="https://c.example"><form '
-                                                      'action="https://c.example"><input></form>')
+    html = ('<link rel="stylesheet" href="https://c.example/a.css">'
+            '<script src="https://c.example/a.js"></script>'
+            '<img src="https://c.example/a.png" alt="a picture">'
+            '<a href="https://c.example">there</a><b onclick="x()">c</b>'
+            '<meta http-equiv="refresh" content="0;url=https://c.example">'
+            '<svg><a xlink:href="javascript:x()">d</a></svg><iframe srcdoc="x"></iframe>'
+            '<base href="https://c.example"><form action="https://c.example"><input></form>')
     prose = new_markdown_cell("![e](https://c.example/e.png) <https://c.example> [f](//c.example) "
                               "[g](gru.html)")
     widget = new_code_cell("w", outputs=[
@@ -191,20 +190,20 @@ def test_cells_are_folded_as_promised(tmp_path):
 def test_an_interrupted_write_leaves_the_old_page(tmp_path, monkeypatch, step):
     path = written(tmp_path, "compare", notebook(cell(text="first")))
     index = write_site(tmp_path / "site", {"compare": path})
-    before = index.read_bytes()
+    before, second = index.read_bytes(), notebook(cell(text="second"))
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
-    monkeypatch.setattr(*((os, "replace") if step == "replace" else (files, "new_file")),
+    monkeypatch.setattr(*((os, "replace") if step == "replace" else (core, "new_file")),
                         interrupted)
     with pytest.raises(KeyboardInterrupt):
-        to_html(written(tmp_path, "compare", notebook(cell(text="second"))), index, [])
+        write_site(index.parent, {"compare": written(tmp_path, "compare", second)})
     assert index.read_bytes() == before
     assert [p.name for p in index.parent.iterdir()] == ["index.html"]
 
 
 def names(path):
-    """What the list of pages of a page says."""
+    """Return the entries of a page's navigation."""
     soup = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
     current = soup.select("nav.pages a[aria-current=page]")
     assert len(current) == 1 and current[0]["href"] == path.name
@@ -251,7 +250,7 @@ def test_files_that_are_not_ours_are_left_alone(tmp_path):
     assert "have not been compared yet" in index.read_text(encoding="utf-8")
 
 
-def test_the_banner_stands_on_every_page(tmp_path):
+def test_the_banner_is_on_every_page(tmp_path):
     study = written(tmp_path, "study", notebook())
     site = tmp_path / "site"
     write_site(site, {"compare": study, "lstm": study}, SAMPLE_BANNER, {"gone": "It never began."})
@@ -262,10 +261,9 @@ def test_the_banner_stands_on_every_page(tmp_path):
 
 
 def test_a_failed_run_says_so_everywhere(tmp_path):
-    broken = notebook(new_code_cell("x",
-                                    outputs=[new_output("error", ename="ValueError",
-                                                        evalue="bad <cell>",
-                                                        traceback=["\x1b[31mline 1\x1b[0m"])]))
+    error = new_output("error", ename="ValueError", evalue="bad <cell>",
+                       traceback=["\x1b[31mline 1\x1b[0m"])
+    broken = notebook(new_code_cell("x", outputs=[error]))
     hint = new_markdown_cell('<span style="color:red">An Exception was encountered</span>',
                              metadata={"tags": ["papermill-error-cell-tag"]})
     broken.cells.insert(0, hint)
@@ -285,13 +283,16 @@ def test_a_failed_run_says_so_everywhere(tmp_path):
         assert [mark.find_parent("a")["href"] for mark in marks] == ["lstm.html"]
 
 
-@pytest.mark.parametrize("name", ["../up", "a/b", "a b", "", ".hidden", "a#b", "javascript:x", "a\x00"])
+@pytest.mark.parametrize("name", ["../up", "a/b", "a b", "", ".hidden", "a#b", "javascript:x",
+                                  "a\x00"])
 def test_a_page_cannot_leave_the_folder(tmp_path, name):
     with pytest.raises(UserError, match="cannot be named"):
         write_site(tmp_path / "site", {name: written(tmp_path, "study", notebook())})
 
 
-@pytest.mark.parametrize("href", ["javascript:alert(1)", "JAVASCRIPT:x", "https://c.example", "//c.example", "/\\c.example", "data:text/html,x", "java\tscript:x"])
+@pytest.mark.parametrize("href", ["javascript:alert(1)", "JAVASCRIPT:x", "https://c.example",
+                                  "//c.example", "/\\c.example", "data:text/html,x",
+                                  "java\tscript:x"])
 def test_a_table_links_only_inside(href):
     with pytest.raises(UserError, match="only inside the report"):
         table(pd.DataFrame({"run": ["x"], "href": [href]}), links={"run": "href"})
@@ -305,11 +306,12 @@ def test_a_half_written_notebook_is_named(tmp_path):
 
 
 def test_a_notebook_that_a_kernel_ran(tmp_path):
-    source = ("import pandas as pd, matplotlib.pyplot as plt\nfrom disaster_nbdev.report import "
-              "show, table\n"
-              "figure, axes = plt.subplots()\nshow(figure, 'Nothing yet', 'An empty plot')")
-    content = notebook(new_code_cell(source), new_code_cell("table(pd.DataFrame({'text': "
-                                                            "['<b>']}), 'One tweet')"),
+    source = ("import pandas as pd, matplotlib.pyplot as plt\n"
+              "from disaster_nbdev.html_output import show, table\n"
+              "figure, axes = plt.subplots()\n"
+              "show(figure, 'Nothing yet', 'An empty plot')")
+    tweet = "table(pd.DataFrame({'text': ['<b>']}), 'One tweet')"
+    content = notebook(new_code_cell(source), new_code_cell(tweet),
                        new_code_cell("print('\\x1b[1mbold\\x1b[0m')"), new_code_cell("1 / 0"))
     NotebookClient(content, kernel_name="python3", allow_errors=True, timeout=LONG).execute()
     soup = page(tmp_path, *content.cells[1:])

@@ -1,4 +1,4 @@
-"""`disaster score`: every form in and out, files that are hostile, runs that are stopped, and outputs that are whole or untouched."""
+"""Test `disaster score`: all formats, hostile files, stopped runs and complete outputs."""
 import contextlib
 import gzip
 import io
@@ -19,18 +19,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from conftest import run
-from disaster_nbdev import scoring
-from disaster_nbdev.data import UserError
-from disaster_nbdev.scoring import ADDED, score, score_file, score_texts
+from disaster_nbdev import cluster, resumable, scoring
+from disaster_nbdev import score_file as file_module
+from disaster_nbdev.core import UserError
+from disaster_nbdev.resumable import locked
+from disaster_nbdev.score_file import score_file
+from disaster_nbdev.scoring import ADDED, score, score_texts
 
 WORDS = "fire flood party calm storm train news love".split()
 
 
 def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 1.0,
          **settings) -> Path:
-    """A random network, saved as a run is."""
+    """Save a random network as a run."""
     from disaster_nbdev.model import build
-    from disaster_nbdev.reader import Reader, save_reader
+    from disaster_nbdev.featurizer import Featurizer, save_featurizer
     from disaster_nbdev.training import RunConfig
     from disaster_nbdev.vocabulary import Vocabulary
     config, rng = RunConfig(use_keyword=True, hidden_size=4,
@@ -40,13 +43,13 @@ def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 
     model.set_weights([(scale * rng.normal(size=w.shape)).astype("float32")
                        for w in model.get_weights()])
     model.save(folder/"model.keras")
-    save_reader(folder, Reader(config, Vocabulary(tuple(WORDS), (1,) * 8), ranks))
+    save_featurizer(folder, Featurizer(config, Vocabulary(tuple(WORDS), (1,) * 8), ranks))
     return folder
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A run with the facts of its operating points."""
+    """Return a run with thresholds and a temperature."""
     folder = made(tmp_path_factory.mktemp("run")/"toy")
     (folder/"operating.json").write_text(
         json.dumps({"temperature": 2.0, "thresholds": {"0.90": 0.4, "0.95": 0.3},
@@ -55,7 +58,7 @@ def saved(tmp_path_factory):
 
 
 def tweets(n: int, seed: int = 0) -> pd.DataFrame:
-    """Rows of random words."""
+    """Return rows of random words."""
     rng = np.random.default_rng(seed)
     return pd.DataFrame({"id": [f"{i:07d}" for i in range(n)],
                          "keyword": [["", "fire", "train%20news"][i % 3] for i in range(n)],
@@ -63,12 +66,12 @@ def tweets(n: int, seed: int = 0) -> pd.DataFrame:
 
 
 def command(*words: object) -> list[str]:
-    """The command as a shell would run it."""
+    """Return the command as a shell would run it."""
     return ["disaster", "score", *map(str, words)]
 
 
 def asked(*words: object) -> str:
-    """What a mistake is answered with."""
+    """Run a command with a mistake, and return its one-sentence answer."""
     answer = run(*command(*words))
     assert (answer.returncode == 2 and "Traceback" not in answer.stderr
             and len(answer.stderr.strip().splitlines()) == 1), answer.stderr
@@ -76,7 +79,7 @@ def asked(*words: object) -> str:
 
 
 def said(call) -> str:
-    """The sentence of a mistake."""
+    """Return the message of the `UserError` that a call raises."""
     with pytest.raises(UserError) as caught: call()
     return str(caught.value)
 
@@ -87,7 +90,7 @@ FRAME = pd.DataFrame({"id": ["007", "8", "9"], "keyword": ["fire", "", "train%20
 
 
 def put(frame: pd.DataFrame, path: Path) -> Path:
-    """Write a table in the form that its name says."""
+    """Write a table in the format of its name."""
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"): frame.to_parquet(path)
     elif name.endswith(".csv"): frame.to_csv(path, index=False)
@@ -96,7 +99,7 @@ def put(frame: pd.DataFrame, path: Path) -> Path:
 
 
 def got(path: Path) -> pd.DataFrame:
-    """Read a table back, every value as text but the scores."""
+    """Read a table, with every value but the scores as text."""
     name = path.name.removesuffix(".gz")
     if name.endswith(".parquet"): frame = pd.read_parquet(path)
     elif name.endswith(".csv"): frame = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -157,7 +160,9 @@ def test_operating_points_and_priorities(saved, tmp_path):
         assert scored.label.tolist() == (given > threshold).astype(int).tolist()
         assert (scored.priority.tolist() == np.select([given > 0.4, given > 0.3],
                                                       ["high", "medium"], "low").tolist())
-    assert "Unknown operating point 'recall-0.99': this run has balanced, recall-0.90, recall-0.95" in asked(source, "--run", saved, "--operating-point", "recall-0.99")
+    answer = asked(source, "--run", saved, "--operating-point", "recall-0.99")
+    assert "Unknown operating point 'recall-0.99'" in answer
+    assert "this run has balanced, recall-0.90, recall-0.95" in answer
 
 
 PACKED = gzip.compress(b"text\n" + bytes(
@@ -201,20 +206,21 @@ def test_a_hostile_file_is_one_sentence_and_leaves_the_output_alone(content, sen
 
 
 @pytest.mark.parametrize("name, content, sentence", [
-    ("in.jsonl", b'{"text": "a"}\n[1]\n', "line 2: this is no JSON object"),
-    ("in.jsonl", b'{"text": "a"\n', "line 1: this is no JSON object"),
+    ("in.jsonl", b'{"text": "a"}\n[1]\n', "line 2: this is not a JSON object"),
+    ("in.jsonl", b'{"text": "a"\n', "line 1: this is not a JSON object"),
     ("in.jsonl", b'{"tweet": "a"}\n', "has no column text"),
     ("in.jsonl", b'{"text": "a", "label": 1}\n', "has a column label already"),
     ("in.jsonl", b'{"text": "caf\xe9"}\n', "not UTF-8: line 1"),
-    ("in.jsonl", b"[" * 200_000 + b"\n", "line 1: this is no JSON object"),
-    ("in.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: there is half a character"),
-    ("in.jsonl", b'{"text": "a", "\\uDFFF": 1}\n', "line 1: there is half a character"),
+    ("in.jsonl", b"[" * 200_000 + b"\n", "line 1: this is not a JSON object"),
+    ("in.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n', "line 2: there is half of a character"),
+    ("in.jsonl", b'{"text": "a", "\\uDFFF": 1}\n', "line 1: there is half of a character"),
     ("in.jsonl", b'{"text": "\xed\xa0\x80"}\n', "not UTF-8: line 1"),
     ("in.jsonl", '{"text": "a"}\n'.encode("utf-16-le"), "UTF-16 without a byte order mark"),
     ("in.jsonl", b'{"text": "' + b"a" * (4 << 20) + b'"}\n', "line 1: it is longer than 4 MB"),
     ("in.jsonl", PACKED[:10] + b"\xff" * 1_000, "cannot be unpacked: Error -3"),
-    ("in.parquet", b"text\nfire\n", "is no Parquet file"),
-    ("in.jsonl", b'{"text": "a"}\n' * 20_000 + b'{"text": "a", "who": 1}\n', "the field who comes in later lines only"),
+    ("in.parquet", b"text\nfire\n", "is not a Parquet file"),
+    ("in.jsonl", b'{"text": "a"}\n' * 20_000 + b'{"text": "a", "who": 1}\n',
+     "the field who occurs only in later lines"),
     ("in.xlsx", b"text\nfire\n", "it must be one of .csv"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_other_hostile_files(name, content, sentence, saved, tmp_path):
@@ -226,7 +232,7 @@ def test_other_hostile_files(name, content, sentence, saved, tmp_path):
 def test_files_that_are_none(saved, tmp_path):
     source = put(tweets(10), tmp_path/"in.csv")
     (tmp_path/"folder.parquet").mkdir()
-    score = lambda source, target: said(lambda: score_file(str(source), str(target), saved))
+    def score(source, target): return said(lambda: score_file(str(source), str(target), saved))
     assert score(tmp_path, "-") == f"{tmp_path} cannot be read: Is a directory."
     assert (score(tmp_path/"folder.parquet", "-")
             == f"{tmp_path}/folder.parquet cannot be read: Is a directory.")
@@ -250,7 +256,9 @@ def test_columns_that_cannot_be_kept_are_one_sentence(saved, tmp_path):
         return said(lambda: score_file(str(source), str(tmp_path/target), saved))
     text, raw = pa.array(["fire"]), pa.array([b"\xff"])
     for target, name in [("out.jsonl", "JSON lines"), ("out.csv", "CSV")]:
-        assert sentence(pa.table({"text": text, "raw": raw}), target) == f"The column raw holds binary, which cannot be written as {name}: write Parquet."
+        words = sentence(pa.table({"text": text, "raw": raw}), target)
+        assert words == (f"The column raw holds binary, which cannot be written as {name}: write "
+                         f"Parquet.")
     assert ("list<element: binary>, which cannot be written as JSON lines" in sentence(
         pa.table({"text": text, "raw": pa.array([[b"a"]])}), "out.jsonl"))
     assert ("has the column text twice" in sentence(pa.table([text, text], names=["text", "text"]),
@@ -305,7 +313,7 @@ def test_a_table_of_many_chunks_is_scored_the_same_by_any_number_of_workers(save
 
 
 def assert_same_scores(one: pd.DataFrame, other: pd.DataFrame) -> None:
-    """The same rows, probabilities to within rounding, and the same labels and priorities."""
+    """Check equal rows, labels and priorities, and probabilities within rounding."""
     # of seven digits each
     np.testing.assert_allclose(one.probability, other.probability, rtol=0, atol=1.1e-6)
     rest = [name for name in one if name != "probability"]
@@ -335,7 +343,7 @@ def test_a_threshold_on_a_probability_gives_the_same_labels_in_any_order(step, t
 
 
 def begun(source: Path, target: Path, saved: Path, parts: int, *words: object) -> subprocess.Popen:
-    """A run in the background that has finished so many parts."""
+    """Start a run in the background, and wait until it has finished some parts."""
     process = subprocess.Popen(command(source, "--output", target, "--run", saved, "--workers", 1,
                                        *words), stderr=subprocess.PIPE, text=True,
                                start_new_session=True)
@@ -348,7 +356,7 @@ def begun(source: Path, target: Path, saved: Path, parts: int, *words: object) -
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory, saved):
-    """A file that takes some seconds, and what it is scored to."""
+    """Return a file that takes some seconds to score, and its scores."""
     folder = tmp_path_factory.mktemp("long")
     source = put(tweets(16_384 * 8), folder/"in.csv")
     score_file(str(source), str(folder/"whole.csv"), saved, workers=1)
@@ -366,14 +374,13 @@ def test_a_killed_run_goes_on_and_a_second_one_is_refused(long, saved, tmp_path)
     process.wait()
     assert not target.exists() and len(list((tmp_path/".out.csv.parts").glob("*.part"))) >= 2
     told = []
-    done = score_file(str(source), str(target), saved, workers=1, tell=lambda text,
-                      passing=False: told.append(text))
-    assert told[0] == "Goes on from an earlier run."
+    def tell(text, passing=False): told.append(text)
+    done = score_file(str(source), str(target), saved, workers=1, tell=tell)
+    assert told[0] == "Resuming an earlier run."
     assert done.kept >= 2 * 16_384
     assert done.rows == 8 * 16_384
-    assert_same_scores(got(target), pd.read_csv(io.BytesIO(whole), dtype=str,
-                                                keep_default_na=False).astype(
-                                                    {"probability": float, "label": int}))
+    expected = pd.read_csv(io.BytesIO(whole), dtype=str, keep_default_na=False)
+    assert_same_scores(got(target), expected.astype({"probability": float, "label": int}))
     assert [path.name for path in tmp_path.iterdir()] == ["out.csv"]
 
 
@@ -383,14 +390,14 @@ def test_ctrl_c_keeps_the_parts_and_says_so(long, saved, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "the same command goes on from there" in stderr
+    assert "run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     other = tmp_path/"other.csv" # the input has changed: parts of another file are of no use
     other.write_bytes(source.read_bytes()[:100_000].rsplit(b"\n", 1)[0] + b"\n")
     told = []
-    score_file(str(other), str(tmp_path/"out.csv"), saved, tell=lambda text,
-               passing=False: told.append(text))
-    assert told[0] == "Starts anew, since the input has changed since an earlier run was stopped."
+    def tell(text, passing=False): told.append(text)
+    score_file(str(other), str(tmp_path/"out.csv"), saved, tell=tell)
+    assert told[0].startswith("Starting over, since the input has changed")
     score_file(str(other), str(tmp_path/"fresh.csv"), saved)
     assert_same_scores(got(tmp_path/"out.csv"), got(tmp_path/"fresh.csv"))
 
@@ -402,32 +409,33 @@ def test_workers_end_when_their_parent_is_killed(long, saved, tmp_path):
     assert len(children) >= 2
     process.kill()
     process.wait()
-    alive = lambda pid: Path(f"/proc/{pid}/stat").exists() and Path(
-        f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    def alive(pid):
+        path = Path(f"/proc/{pid}/stat")
+        return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
     until = time.monotonic() + 20
     while any(map(alive, children)) and time.monotonic() < until: time.sleep(0.05)
     assert not any(map(alive, children))
 
 
 class Ending:
-    """Workers that end at once, whatever they are asked to do."""
+    """Represent workers that end at once, for any task."""
     def __init__(self, pool): self.pool = pool
     def submit(self, function, *arguments): return self.pool.submit(os._exit, 1)
 
 
 def test_a_worker_that_is_killed_is_one_sentence(long, saved, tmp_path, monkeypatch):
-    real = scoring.processes
+    real = file_module.processes
     @contextlib.contextmanager
     def ending(workers, run):
         with real(workers, run) as pool: yield Ending(pool)
-    monkeypatch.setattr(scoring, "processes", ending)
+    monkeypatch.setattr(file_module, "processes", ending)
     assert ("A worker process was ended from outside" in said(
         lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2)))
     assert (tmp_path/".out.csv.parts").is_dir()
 
 
 class Failing:
-    """Scores some chunks, and then something goes wrong with them."""
+    """Score some chunks, and then raise an error."""
     def __init__(self, chunks: int, error: Exception): self.left, self.error = chunks, error
 
     def __call__(self, *arguments):
@@ -436,67 +444,98 @@ class Failing:
         return score_texts(*arguments)
 
 
-@pytest.mark.parametrize("error", [UserError("The run is not whole."), BrokenExecutor(), OSError(28, "No space left on device"), MemoryError(), KeyError("a")], ids=repr)
+ERRORS = [UserError("The run is damaged."), BrokenExecutor(),
+          OSError(28, "No space left on device"), MemoryError(), KeyError("a")]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_what_is_done_is_kept_unless_the_input_is_wrong(error, saved, tmp_path, monkeypatch):
     source, told = put(tweets(40_000), tmp_path/"in.csv"), []
     monkeypatch.setattr(scoring, "score_texts", Failing(2, error))
-    with pytest.raises(UserError if isinstance(error, (UserError, BrokenExecutor))
-                       else type(error)):
+    raised = UserError if isinstance(error, BrokenExecutor) else type(error)
+    with pytest.raises(raised):
         score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1)
     assert len(list((tmp_path/".out.csv.parts").glob("*.part"))) == 2
     assert (tmp_path/".out.csv.parts").stat().st_mode & 0o777 == 0o700
     monkeypatch.undo()
-    again = lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1,
-                               tell=lambda text, passing=False: told.append(text))
-    with monkeypatch.context() as other: # parts of another version of the program are not joined with its own
-        other.setattr(scoring, "scoring_code", lambda: "0" * 64)
+    def tell(text, passing=False): told.append(text)
+    def again():
+        return score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, tell=tell)
+    with monkeypatch.context() as other: # parts of another version of the program are not used
+        other.setattr(file_module, "code_hash", lambda *_: "0" * 64)
         other.setattr(scoring, "score_texts", Failing(1, KeyError("a")))
         with pytest.raises(KeyError): again()
     assert again().kept == 0
-    assert ([text for text in told if "anew" in text] == ["Starts anew, since the program is "
-                                                          "another since an earlier run was "
-                                                          "stopped."] * 2)
+    assert [text for text in told if "over" in text] == [
+        "Starting over, since the program is another since an earlier run was stopped."] * 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
-def test_an_output_keeps_its_mode_and_nothing_is_joined_beside_it(saved, tmp_path, monkeypatch):
-    source, seen, settled, real = put(tweets(10), tmp_path/"in.csv"), [], [], scoring.join_parts
+def test_an_output_keeps_its_mode_and_nothing_is_joined_next_to_it(saved, tmp_path, monkeypatch):
+    source, seen, synced = put(tweets(10), tmp_path/"in.csv"), [], []
+    real = file_module.join_parts
     (tmp_path/"out.csv").touch(0o640)
     os.chmod(tmp_path/"out.csv", 0o640)
-    monkeypatch.setattr(scoring, "join_parts",
-                        lambda *arguments: (real(*arguments),
-                                            seen.extend(path.name for path in tmp_path.iterdir())))
-    monkeypatch.setattr(scoring, "settled", lambda path: settled.append(path.name))
+    def join(*arguments, **options):
+        real(*arguments, **options)
+        seen.extend(path.name for path in tmp_path.iterdir())
+    monkeypatch.setattr(file_module, "join_parts", join)
+    monkeypatch.setattr(resumable, "sync", lambda path: synced.append(path.name))
     score_file(str(source), str(tmp_path/"out.csv"), saved)
     assert (tmp_path/"out.csv").stat().st_mode & 0o777 == 0o640
     assert sorted(seen) == [".out.csv.parts", "in.csv", "out.csv"]
     # the disk holds the output before its parts go
-    assert settled[-2:] == ["whole.part.tmp", tmp_path.name]
+    assert synced[-2:] == ["whole.part.tmp", tmp_path.name]
     score_file(str(source), str(tmp_path/"new.csv"), saved)
     assert (tmp_path/"new.csv").stat().st_mode == source.stat().st_mode
 
 
+def test_a_folder_of_parts_that_somebody_has_planted_is_refused(tmp_path):
+    place, precious = tmp_path/".parts", tmp_path/"precious"
+    def refusal(): return said(lambda: locked(place, Path("out.csv")).__enter__())
+    with locked(place, Path("out.csv")): assert "is being written by another run" in refusal()
+    with locked(place, Path("out.csv")): pass # free again
+    assert "cannot be written: No such file" in said(
+        lambda: locked(tmp_path/"none"/".parts", Path("out.csv")).__enter__())
+    precious.write_text("mine")
+    for name in ("lock", "note.json", "0000000.part", "whole.part.tmp", "0000001.part.tmp"):
+        (place/name).symlink_to(precious)
+        assert str(place/name) in refusal()
+        (place/name).unlink()
+        os.mkfifo(place/name) # opening it would wait for a writer
+        assert str(place/name) in refusal()
+        (place/name).unlink()
+    os.link(precious, place/"0000000.part")
+    assert "0000000.part was not put there by an earlier run" in refusal()
+    (place/"0000000.part").unlink()
+    (place/"letter.txt").write_text("mine")
+    assert "letter.txt was not put there" in refusal()
+    shutil.rmtree(place)
+    place.symlink_to(tmp_path)
+    assert "is a link" in refusal()
+    assert precious.read_text() == "mine"
+
+
 def test_parts_are_out_of_reach_before_they_are_removed(saved, tmp_path, monkeypatch):
-    source, folder, seen, real = put(tweets(10),
-                                     tmp_path
-                                     /"in.csv"), tmp_path/".out.csv.parts", [], shutil.rmtree
+    source, folder = put(tweets(10), tmp_path/"in.csv"), tmp_path/".out.csv.parts"
+    seen, real = [], shutil.rmtree
     def removing(path, *rest, **more):
         seen.append((Path(path) != folder, folder.exists()))
         real(path, *rest, **more)
-    monkeypatch.setattr(scoring.shutil, "rmtree", removing)
+    monkeypatch.setattr(shutil, "rmtree", removing)
     score_file(str(source), str(tmp_path/"out.csv"), saved)
     assert seen == [(True, False)]
 
 
-def test_a_run_that_is_trained_anew_meanwhile_is_not_mixed_in(saved, tmp_path, monkeypatch):
-    folder, source, real = made(tmp_path/"run"), put(tweets(40_000),
-                                                     tmp_path/"in.csv"), scoring.crew
+def test_a_run_that_is_retrained_meanwhile_is_not_mixed_in(saved, tmp_path, monkeypatch):
+    folder, source = made(tmp_path/"run"), put(tweets(40_000), tmp_path/"in.csv")
+    real = file_module.executor
     score_file(str(source), str(tmp_path/"before.csv"), folder, workers=1)
     @contextlib.contextmanager
     def retraining(*arguments):
         shutil.copy(made(tmp_path/"other", seed=1)/"model.keras", folder/"model.keras")
-        with real(*arguments) as team: yield team
-    monkeypatch.setattr(scoring, "crew", retraining)
+        with real(*arguments) as ready: yield ready
+    monkeypatch.setattr(file_module, "executor", retraining)
     score_file(str(source), str(tmp_path/"out.csv"), folder, workers=2)
     assert (tmp_path/"out.csv").read_bytes() == (tmp_path/"before.csv").read_bytes()
 
@@ -511,7 +550,7 @@ def test_threads_of_one_process_score_as_one(tmp_path):
              for _ in range(2_000)]
     parts = [texts[start:start + 100] for start in range(0, len(texts), 100)]
     alone = [score_texts(folder, part, [None] * 100) for part in parts]
-    scoring.opened_run.cache_clear() # nothing is learned yet
+    scoring.open_run.cache_clear() # nothing is learned yet
     score_texts(folder, ["fire"], [None])
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -523,12 +562,24 @@ def test_threads_of_one_process_score_as_one(tmp_path):
     np.testing.assert_allclose(np.concatenate(together), np.concatenate(alone), rtol=0, atol=1e-6)
 
 
+WORDS_RUN = b'{"embedding": "glove", "cleaning": "study", '
+
+
 @pytest.mark.parametrize("name, content", [
-    ("operating.json", b"[]"), ("operating.json", b"null"), ("operating.json", b'{"temperature": "2"}'), ("operating.json", b'{"thresholds": {"0.90": "x"}}'),
-    ("config.json", b"[]"), ("config.json", b'{"embedding": 3}'), ("config.json", b'{"embedding": "glove", "cleaning": 3, "cell": "lstm"}'),
-    ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": ["lstm"]}'), ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": "rnn"}'),
-    ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": "gru", "pooling": "both"}'), ("config.json", b'{"embedding": "glove", "cleaning": "study", "cell": "gru", "pooling": 1}'),
-    ("vocabulary.json", b'{"words": ["fire"], "counts": [1], "size": null}'), ("vocabulary.json", b"[]"), ("model.keras", b"PK"),
+    ("operating.json", b"[]"), ("operating.json", b"null"),
+    ("operating.json", b'{"temperature": "2"}'), ("operating.json", b'{"temperature": 0}'),
+    ("operating.json", b'{"temperature": NaN}'), ("operating.json", b'{"thresholds": [0.3]}'),
+    ("operating.json", b'{"thresholds": {"0.90": "x"}}'),
+    ("operating.json", b'{"thresholds": {"0.90": true}}'),
+    ("operating.json", b'{"thresholds": {"0.90": 3}}'),
+    ("config.json", b"[]"), ("config.json", b'{"embedding": 3}'),
+    ("config.json", b'{"embedding": "glove", "cleaning": 3, "cell": "lstm"}'),
+    ("config.json", WORDS_RUN + b'"cell": ["lstm"]}'),
+    ("config.json", WORDS_RUN + b'"cell": "rnn"}'),
+    ("config.json", WORDS_RUN + b'"cell": "gru", "pooling": "both"}'),
+    ("config.json", WORDS_RUN + b'"cell": "gru", "pooling": 1}'),
+    ("vocabulary.json", b'{"words": ["fire"], "counts": [1], "size": null}'),
+    ("vocabulary.json", b"[]"), ("model.keras", b"PK"),
 ], ids=lambda value: value.decode() if isinstance(value, bytes) else value)
 def test_a_damaged_run_is_one_sentence(name, content, saved, tmp_path):
     shutil.copytree(saved, tmp_path/"run")
@@ -564,9 +615,8 @@ def test_a_reader_that_leaves_early_is_no_mistake(long, saved):
 def test_outputs_that_cannot_be_written(saved, tmp_path):
     source = put(tweets(10), tmp_path/"in.csv")
     (tmp_path/"file").write_text("")
-    assert ("cannot be written: No such file or directory" in asked(source, "--run", saved,
-                                                                    "--output", tmp_path/"none"
-                                                                    /"out.csv"))
+    answer = asked(source, "--run", saved, "--output", tmp_path/"none"/"out.csv")
+    assert "cannot be written: No such file or directory" in answer
     for target, sentence in [(tmp_path/"file"/"out.csv", "Not a directory"),
                              (tmp_path, "is a folder"), (source, "is the input"),
                              (tmp_path/"out.xlsx", "must be one of")]:
@@ -586,14 +636,27 @@ def test_a_cluster_gives_the_same(saved, tmp_path):
     assert_same_scores(got(tmp_path/"here.csv"), got(tmp_path/"there.csv"))
 
 
+@pytest.mark.parametrize("wait", [1.5, 2.5, 4])
+def test_an_interrupt_while_a_cluster_starts_is_one_sentence(wait, saved, tmp_path):
+    pytest.importorskip("distributed")
+    source = put(tweets(40_000), tmp_path/"in.csv")
+    words = command(source, "--output", tmp_path/"out.csv", "--run", saved, "--workers", 2,
+                    "--cluster", "local")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGINT) # as a terminal does
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert len(stderr.splitlines()) <= 1, stderr
+
+
 def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tmp_path,
                                                                        monkeypatch):
     pytest.importorskip("distributed")
-    from disaster_nbdev import cluster
     source = put(tweets(10), tmp_path/"in.csv")
     # here: as for one that joins later
     monkeypatch.setattr(cluster, "check_software", lambda *_: None)
-    monkeypatch.setattr(cluster, "_package_hash", lambda: "0" * 12)
+    monkeypatch.setattr(cluster, "package_hash", lambda: "0" * 12)
     assert "runs another disaster_nbdev" in said(
         lambda: score_file(str(source), str(tmp_path/"out.csv"), saved, workers=1, cluster="local"))
     assert (tmp_path/".out.csv.parts").is_dir()
@@ -601,9 +664,13 @@ def test_a_worker_with_other_software_refuses_even_if_it_was_not_asked(saved, tm
 
 def test_scoring_words_does_not_load_tensorflow(saved, tmp_path):
     source = put(tweets(10), tmp_path/"in.csv")
-    code = ("import sys; from pathlib import Path; from disaster_nbdev.scoring import score_file; "
-            f"score_file({str(source)!r}, {str(tmp_path/'out.csv')!r}, Path({str(saved)!r}), "
-            f"point='recall-0.90'); " "print([m for m in ('tensorflow', 'keras', 'sklearn', "
-                                      "'matplotlib', 'torch', 'jax', 'distributed') if m in "
-                                      "sys.modules])")
+    code = f"""
+import sys
+from pathlib import Path
+from disaster_nbdev.resumable import locked
+from disaster_nbdev.score_file import score_file
+score_file({str(source)!r}, {str(tmp_path/'out.csv')!r}, Path({str(saved)!r}), point='recall-0.90')
+heavy = ('tensorflow', 'keras', 'sklearn', 'matplotlib', 'torch', 'jax', 'distributed')
+print([name for name in heavy if name in sys.modules])
+"""
     assert run(sys.executable, "-c", code).stdout.strip() == "[]"

@@ -1,4 +1,4 @@
-"""The soak itself: a few kills end well, and what goes wrong is found."""
+"""Check the soak: a few kills without faults, and faults that it must find."""
 import json
 import os
 import signal
@@ -13,16 +13,16 @@ from conftest import ROOT, run
 
 
 def work(folder: Path, code: str) -> soak.Work:
-    """A command that is some Python code, and lives for a second."""
+    """Return a command that runs some Python code."""
     return soak.Work(folder, [sys.executable, "-c", code], life={"scorer": 1.0})
 
 
 def tried(command: soak.Work, name: str = "SIGTERM", limit: float = 60) -> dict:
-    """What is found after a signal to a command of the test."""
+    """Send a signal to a command, and return the facts of the trial."""
     return soak.trial(command, 0, "scorer", name, seed=0, limit=limit)
 
 
-def test_a_command_that_ends_as_it_should(tmp_path):
+def test_a_command_without_faults(tmp_path):
     found = tried(work(tmp_path, "import sys, time; time.sleep(2)"))
     assert found["killed"]
     assert found["code"] == -signal.SIGTERM
@@ -47,27 +47,28 @@ def test_an_orphan_is_found_and_ended(tmp_path, monkeypatch):
 
 
 def running(pid: int) -> bool:
-    """Whether a process has not ended."""
+    """Return whether a process has not ended."""
     try: return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError: return False
 
 
 def test_a_command_that_does_not_end_is_found(tmp_path):
-    # which nobody minds
+    # a signal that Python ignores
     found = tried(work(tmp_path, "import time; time.sleep(600)"), "SIGCHLD", limit=5)
     assert found["hang"]
     assert found["again"] is None
-    assert {"hang", "the next run is not right"} <= set(soak.faults(found))
+    assert {"hang", "next run wrong"} <= set(soak.faults(found))
 
 
 def test_a_half_written_result_is_found(tmp_path):
     class Record(soak.Work):
-        """A command that writes two files, and not as a whole."""
+        """Represent a command that does not write its two files atomically."""
         def damaged(self):
             there = [(self.folder/name).exists() for name in ("a", "b")]
             return ["b is missing"] if there == [True, False] else []
 
-    code = "import time, pathlib; pathlib.Path('a').touch(); time.sleep(600 if not pathlib.Path('c').exists() else 0)"
+    code = ("import time, pathlib; pathlib.Path('a').touch(); "
+            "time.sleep(0 if pathlib.Path('c').exists() else 600)")
     record = Record(tmp_path, [sys.executable, "-c", code], life={"scorer": 60.0})
     (tmp_path/"a").touch()
     found = tried(record, "SIGKILL", limit=5)
@@ -77,13 +78,15 @@ def test_a_half_written_result_is_found(tmp_path):
 
 
 def test_a_traceback_and_a_next_run_that_fails_are_found(tmp_path):
-    code = "import sys, pathlib, time\nif pathlib.Path('begun').exists(): sys.exit(3)\npathlib.Path('begun').touch(); time.sleep(60)"
+    code = ("import sys, pathlib, time\n"
+            "if pathlib.Path('begun').exists(): sys.exit(3)\n"
+            "pathlib.Path('begun').touch(); time.sleep(60)")
     command = work(tmp_path, code)
     command.life["scorer"] = 30.0
     found = tried(command, "SIGINT")
     assert found["traceback"]
     assert found["again"] == 3
-    assert set(soak.faults(found)) == {"the next run is not right", "traceback"}
+    assert set(soak.faults(found)) == {"next run wrong", "traceback"}
 
 
 def test_what_is_killed_is_found_by_what_it_is(tmp_path):
@@ -103,18 +106,17 @@ def test_what_is_killed_is_found_by_what_it_is(tmp_path):
 def test_a_seed_that_is_not_that_of_the_record_is_refused(tmp_path):
     (tmp_path/"trust.json").write_text(json.dumps({"seed": 1, "kills": 2, "trials": []}))
     assert soak.opened(tmp_path/"trust.json", 5, 1, True)["kills"] == 5
-    with pytest.raises(SystemExit, match="begun with seed 1"):
+    with pytest.raises(SystemExit, match="started with seed 1"):
         soak.opened(tmp_path/"trust.json", 5, 2, True)
 
 
-def test_a_few_kills_end_well_and_become_a_page(tmp_path):
+def test_a_few_kills_have_no_faults_and_become_a_page(tmp_path):
     words = [sys.executable, str(ROOT/"tests"/"soak.py"), "--kills", "5", "--seed", "4", "--output",
              str(tmp_path/"trust.json")]
     answer = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=850)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    from disaster_nbdev.trust import outcome_table, read_trust
-    facts = read_trust(tmp_path)
-    table = outcome_table(facts)
+    from disaster_nbdev.page_records import read_soak, soak_table
+    table = soak_table(read_soak(tmp_path))
     assert table.process.tolist() == list(soak.TARGETS) and table.kills.sum() == 5
     page = run("papermill", str(ROOT/"nbs"/"trust.ipynb"), str(tmp_path/"trust.ipynb"), "-p",
                "output", str(tmp_path), DISASTER_DATA=str(ROOT/"data"/"sample"))
@@ -123,8 +125,9 @@ def test_a_few_kills_end_well_and_become_a_page(tmp_path):
 
 
 def test_a_record_of_a_soak_is_a_page_of_the_report(sample, tmp_path):
-    from disaster_nbdev.launcher import plan_with_reasons
-    pages = lambda: {job.page: reason for job, reason in plan_with_reasons(sample, tmp_path, [])}
+    from disaster_nbdev.status import report_status
+    def pages():
+        return {job.page: reason for job, reason in report_status(sample, tmp_path, [])}
     assert "trust" not in pages()
     (tmp_path/"trust.json").write_text("{}")
     assert pages()["trust"] == "there is no page"
@@ -132,7 +135,7 @@ def test_a_record_of_a_soak_is_a_page_of_the_report(sample, tmp_path):
 
 def test_success_without_the_results_is_found(tmp_path):
     class Nothing(soak.Work):
-        """A command that says it has done its work, and has not."""
+        """Represent a command that succeeds without its results."""
         def right(self): return False
     found = tried(Nothing(tmp_path, [sys.executable, "-c", ""], life={"scorer": 1.0}), "SIGKILL")
     assert found["code"] == 0

@@ -1,4 +1,4 @@
-"""Every figure that the study printed of its data, from Kaggle's files; and the study's cleaning on any text at all."""
+"""Check the figures that the study printed of Kaggle's files, and its cleaning on any text."""
 import os
 import re
 import subprocess
@@ -9,30 +9,31 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from disaster_nbdev import exploration
-from disaster_nbdev.clean import clean, words
-from disaster_nbdev.data import split
+from disaster_nbdev import explore
+from disaster_nbdev.clean import clean
+from disaster_nbdev.vocabulary import words
+from disaster_nbdev.split import split
 from disaster_nbdev.vocabulary import build_vocabulary
 
 
 @pytest.fixture(scope="module")
 def cleaned(kaggle):
-    "The training tweets after the study's cleaning."
+    "Return the training tweets after the study's cleaning."
     return clean(kaggle.train.text)
 
 
 def values(frame, column="value"):
-    "A table of figures as a dictionary."
+    "Return a table of figures as a dictionary."
     return dict(zip(frame["what"], frame[column]))
 
 
 def exactly(number):
-    "A float to the last digits that a change of summation order may touch."
+    "Compare floats up to the digits that a change of summation order may change."
     return pytest.approx(number, rel=1e-12, abs=0)
 
 
 def test_rows_and_labels(kaggle):
-    train, test = (values(exploration.overview(kaggle), name) for name in ("train", "test"))
+    train, test = (values(explore.overview(kaggle), name) for name in ("train", "test"))
     assert (train["rows"], test["rows"]) == (7_613, 3_263)
     assert train["label 1 (a real disaster), share"] == exactly(0.4296597924602653)
     assert (train["label 0, tweets"], train["label 1, tweets"]) == (4_342, 3_271)
@@ -40,14 +41,14 @@ def test_rows_and_labels(kaggle):
 
 
 def test_keywords_and_locations(kaggle):
-    train = values(exploration.overview(kaggle), "train")
+    train = values(explore.overview(kaggle), "train")
     assert (train["keyword given"], train["location given"]) == (7_552, 5_080)
     assert (train["keyword missing"], train["location missing"]) == (61, 2_533)
     assert (train["keyword, distinct"], train["location, distinct"]) == (221, 3_341)
 
 
 def test_raw_tokens(kaggle):
-    found = values(exploration.token_figures(kaggle.train.text))
+    found = values(explore.token_figures(kaggle.train.text))
     assert (found["distinct tokens"], found["tokens that occur once"]) == (16_134, 9_792)
     assert found["tokens per tweet, mean"] == exactly(14.452778142650729)
     assert ((found["tokens per tweet, median"], found["tokens per tweet, most"],
@@ -55,16 +56,16 @@ def test_raw_tokens(kaggle):
 
 
 def test_vocabulary_of_the_cleaned_text(cleaned):
-    found = values(exploration.frequency_figures(exploration.word_frequencies(cleaned)))
+    found = values(explore.frequency_figures(explore.word_frequencies(cleaned)))
     assert (found == {"vocabulary": 13_230, "words with frequency > 1": 5_677,
                       "words with frequency = 1": 7_553, "first rank with frequency 1": 5_678})
 
 
 def test_counts_are_written_as_the_study_wrote_them(kaggle, cleaned):
-    tables = [exploration.overview(kaggle).train, exploration.overview(kaggle).test,
-              exploration.token_figures(kaggle.train.text).value,
-              exploration.frequency_figures(exploration.word_frequencies(cleaned)).value]
-    written = {exploration.notation(value) for table in tables for value in table}
+    tables = [explore.overview(kaggle).train, explore.overview(kaggle).test,
+              explore.token_figures(kaggle.train.text).value,
+              explore.frequency_figures(explore.word_frequencies(cleaned)).value]
+    written = {explore.notation(value) for table in tables for value in table}
     assert (written >= {"7,613", "3,263", "4,342", "3,271", "7,552", "5,080", "221", "3,341",
                         "16,134", "9,792", "15", "29", "1", "13,230", "5,677", "7,553", "5,678"})
 
@@ -74,14 +75,14 @@ def test_split(kaggle):
     assert (len(part), len(validation)) == (6_090, 1_523)
     assert part.target.mean() == exactly(0.4297208538587849)
     assert validation.target.mean() == exactly(0.4294156270518713)
-    shown = exploration.part_figures(kaggle.train)
+    shown = explore.part_figures(kaggle.train)
     assert shown.tweets.tolist() == [6_090, 1_523]
     assert shown["label 1, share"].tolist() == exactly([0.4297208538587849, 0.4294156270518713])
 
 
 def test_rows_of_the_embedding_matrix(kaggle):
     assert build_vocabulary(clean(split(kaggle.train)[0].text)).rows == 11_970
-    found = values(exploration.vocabulary_figures(kaggle.train, 5_677))
+    found = values(explore.vocabulary_figures(kaggle.train, 5_677))
     assert found["rows of an embedding matrix (words and padding)"] == 11_970
     assert found["words kept"] == 5_676
 
@@ -89,7 +90,8 @@ def test_rows_of_the_embedding_matrix(kaggle):
 @pytest.mark.parametrize("row, text", [
     (6626, "truth"),
     (3710, "the fear of not looking like you know what you are doingahhhthat was a big one for me"),
-    (7548, "four hundred wrecked cars costing  apiece were purchased for the making of this  film")])
+    (7548, "four hundred wrecked cars costing  apiece were purchased for the making of this  film"),
+])
 def test_cleaned_tweets(cleaned, row, text):
     assert cleaned[row] == text
 
@@ -98,26 +100,30 @@ def test_longest_cleaned_tweet(kaggle, cleaned):
     assert max(len(words(text)) for text in cleaned + clean(kaggle.test.text)) == 31
 
 
-def test_what_is_known_of_the_data(kaggle):
-    found = exploration.traits(kaggle).set_index("trait")
+def test_traits_and_duplicates(kaggle):
+    found = explore.traits(kaggle).set_index("trait")
     counts = found[["train tweets", "test tweets"]].T.to_dict("list")
     assert counts["broken encoding"] == [612, 286] and counts["HTML entity"] == [359, 164]
     assert counts["emoji or pictograph"] == [0, 0]
     assert (found.loc["web address", ["label 1 with it", "label 1 without it"]].astype(float).round(
         2).tolist() == [0.55, 0.30])
-    repeated = values(exploration.repeats(kaggle.train))
+    repeated = values(explore.duplicate_figures(kaggle.train))
     assert repeated["tweets that repeat an earlier raw text"] == 110
     assert repeated["tweets that repeat an earlier cleaned text"] == 869
     assert repeated["distinct cleaned texts with both labels"] == 89
 
 
 def test_figures_are_the_same_in_another_process(kaggle):
-    "Samples and the layout of the word cloud do not depend on the process (hash seed) that draws them."
-    code = ("import hashlib; from disaster_nbdev import exploration as e; from disaster_nbdev.data "
-            "import load; t = load().train; "
-            "print(hashlib.sha256(e._cloud(e.word_leanings(t.text, t.target), 42, "
-            "60).tobytes()).hexdigest(), "
-            "e.length_samples(t, more_than=25).id.tolist(), e.before_after(t).before.tolist())")
+    "Check that samples and word cloud do not depend on the process and its hash seed."
+    code = ("import hashlib\n"
+            "from disaster_nbdev.data import load\n"
+            "from disaster_nbdev.explore import before_after, length_samples\n"
+            "from disaster_nbdev.explore_figures import leanings_image, word_leanings\n"
+            "train = load().train\n"
+            "image = leanings_image(word_leanings(train.text, train.target), 42, 60)\n"
+            "print(hashlib.sha256(image.tobytes()).hexdigest())\n"
+            "print(length_samples(train, more_than=25).id.tolist())\n"
+            "print(before_after(train).before.tolist())")
     drawn = {subprocess.run([sys.executable, "-X", "utf8", "-c", code],
                             env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True,
                             check=True).stdout for seed in ("1", "2")}
@@ -134,7 +140,7 @@ PICTOGRAPHS = [(0x1F600, 0x1F64F), (0x1F300, 0x1F5FF), (0x1F680, 0x1F6FF), (0x1F
 
 
 def without_runs(text, start, inside):
-    "The text without each `start` and the one or more characters behind it that are `inside`."
+    "Drop each `start` that is followed by characters that are `inside`, and these characters."
     kept, at = [], 0
     while at < len(text):
         end = at + len(start)
@@ -149,7 +155,7 @@ def without_runs(text, start, inside):
 
 
 def cleaned_plainly(text):
-    "The study's cleaning as STUDY.md words it, character by character, of the composed text: the Kelvin sign is a K."
+    "Clean the composed text (the Kelvin sign is a K) one character at a time."
     text = unicodedata.normalize("NFC", text)
     text = "".join(c for c in text if not any(low <= ord(c) <= high for low, high in PICTOGRAPHS))
     text = "".join(c for c in text if not c.isdecimal())
@@ -193,7 +199,7 @@ def test_only_small_letters_and_white_space_are_left(text):
 @example("HTTP://t.co/x")
 @example("h-ttp-x")
 def test_cleaning_twice_changes_nothing_but_late_addresses(text):
-    "What looks like an address only after the first pass goes in the second; nothing else ever changes."
+    "Check that a second pass drops only what looks like an address after the first."
     once = clean([text])
     twice = clean(once)
     assert clean(twice) == twice

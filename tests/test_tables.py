@@ -1,4 +1,4 @@
-"""Tables: the same file gives the same rows, or the same sentence, to training, scoring and the leaderboard; ids and labels are exact."""
+"""Test that training, scoring and the leaderboard read a table alike, ids and labels exactly."""
 import gzip
 import json
 import subprocess
@@ -14,17 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, run
-from disaster_nbdev.comparison import read_leaderboard
+from disaster_nbdev.compare import read_leaderboard
 from disaster_nbdev.csvfile import BYTES
-from disaster_nbdev.data import UserError, load, read_table, read_tweets
-from disaster_nbdev.scoring import ADDED, score_file
-from disaster_nbdev.tables import Form, Lines, Rows, chunk_bytes, chunks, csv_chunks, form_of
-from disaster_nbdev.tables import head_bytes
+from disaster_nbdev.data import load, read_table, read_tweets
+from disaster_nbdev.jsonlines import Lines
+from disaster_nbdev.score_file import score_file
+from disaster_nbdev.scoring import ADDED
+from disaster_nbdev.tables import Format, Rows, as_rows, chunk_bytes, chunks, csv_chunks, format_of
+from disaster_nbdev.tables import header_bytes
 from test_scoring import made, said, saved  # noqa: F401 (a fixture)
 
 
 def rows(content: bytes, folder: Path, name: str = "in.csv", size: int = 3) -> list[dict]:
-    """What scoring reads of a file."""
+    """Return the rows that scoring reads from a file."""
     (folder/name).write_bytes(content)
     return [row for chunk in csv_chunks(str(folder/name), size, ["text"])
             for row in chunk.table.to_pylist()]
@@ -40,17 +42,23 @@ READ = {  # what a file holds, and the texts that are read
     "sep=tab": (b"SEP=\t\r\nid\ttext\r\n1\tfire\r\n", ["fire"]),
     "old Macintosh": (b"id,text\r1,fire\r2,\"a\nb\"\r", ["fire", "a\nb"]),
     "old Macintosh, no end": (b"id,text\r1,fire", ["fire"]),
-    "carriage return in quotes": (b'id,text\r\n1,"a \r b"\r\n2,"c\r\nd\n\re"\r\n', ["a \r b", "c\r\nd\n\re"]),
+    "carriage return in quotes": (
+        b'id,text\r\n1,"a \r b"\r\n2,"c\r\nd\n\re"\r\n',
+        ["a \r b", "c\r\nd\n\re"]),
     "one column": (b'text\n"fire \r in town"\n""\nb', ["fire \r in town", "", "b"]),
     "mixed line ends": (b"id,text\r\n1,a\n2,b\r\n", ["a", "b"]),
     "blank lines": (b"\n\r\n  \nid,text\n\n1,a\n\r\n2,b\n\n\n", ["a", "b"]),
     "a literal mark at the end": (b'id,text\n1,a\n2,5" of snow\n', ["a", '5" of snow']),
     "literal marks": (b'id,text\n1,say "hi" now\n2,5" of snow\n', ['say "hi" now', '5" of snow']),
-    "nothing enclosed": (b'id\ttext\n1\tRT: "Strong quake\n2\t"No" she said\n3\t"a"\n', ['RT: "Strong quake', '"No" she said', '"a"']),
+    "nothing enclosed": (
+        b'id\ttext\n1\tRT: "Strong quake\n2\t"No" she said\n3\t"a"\n',
+        ['RT: "Strong quake', '"No" she said', '"a"']),
     "tabs, enclosed": (b'id\ttext\n1\t"a\tb"\n2\t"say ""hi"""\n', ["a\tb", 'say "hi"']),
     "no end": (b"id,text\n1,a", ["a"]),
     "quoted header": (b'"id","text"\n1,a\n', ["a"]),
-    "mark inside": ("id,text\n\ufeff1,a\n2,\ufeffb\u2028c\u0085\n".encode(), ["a", "\ufeffb\u2028c\u0085"]),
+    "mark inside": (
+        "id,text\n\ufeff1,a\n2,\ufeffb\u2028c\u0085\n".encode(),
+        ["a", "\ufeffb\u2028c\u0085"]),
     "two unnamed": (b",,id,text\n0,0,1,a\n", ["a"]),
     "spaces": (b'id,text\n1, a "b" \n', [' a "b" ']),
     "gzip": (gzip.compress(b"id,text\n1,a\n"), ["a"]),
@@ -66,28 +74,60 @@ def test_a_file_is_read_exactly(name, tmp_path):
 
 
 REFUSED = {  # what a file holds, and what is said of it
-    "bare carriage return": (b"id,text\n1,fire \r in town\n", "in.csv, row 2: a line break of another kind stands outside quotation marks"),
-    "bare carriage return, one column": (b"text\nx\nfire \r in town\n", "in.csv, row 3: a line break of another kind"),
-    "bare carriage return, CRLF": (b"id,text\r\n1,fire\r2,x\r\n", "in.csv, row 2: a line break of another kind"),
+    "bare carriage return": (
+        b"id,text\n1,fire \r in town\n",
+        "in.csv, row 2: a line break of another kind is outside quotation marks"),
+    "bare carriage return, one column": (
+        b"text\nx\nfire \r in town\n",
+        "in.csv, row 3: a line break of another kind"),
+    "bare carriage return, CRLF": (
+        b"id,text\r\n1,fire\r2,x\r\n",
+        "in.csv, row 2: a line break of another kind"),
     "bare line feed": (b"id,text\r1,fire\nx\r", "in.csv, row 2: a line break of another kind"),
-    "doubled carriage return": (b"id,text\n1,fire\r\r\n", "in.csv, row 2: a line break of another kind"),
-    "text behind a mark": (b'id,text\n1,"No" she said\n', "in.csv, row 2: text stands behind the closing quotation mark"),
-    "text behind a mark, tabs": (b'id\ttext\n1\t"a ""b"""\n2\t"No" she said\n', "row 3: text stands behind the closing quotation mark of a field: put the whole field in quotation marks, and write each one inside it twice (columns are separated by tabs)"),
-    "text behind a mark at the end": (b'id,text\n1,a\n2,"x"y"\n', "in.csv, row 3: text stands behind the closing quotation mark"),
-    "open mark": (b'id,text\n1,a\n2,"fire\n3,b\n', "in.csv, row 3: a quotation mark is never closed"),
-    "open mark in the header": (b'id,"text\n1,a\n', "in.csv, row 1: a quotation mark is never closed"),
-    "too many": (b"id;text\n1;a;b\n", "in.csv, row 2: 3 fields, but the header has 2 (separated by semicolons)"),
+    "doubled carriage return": (
+        b"id,text\n1,fire\r\r\n",
+        "in.csv, row 2: a line break of another kind"),
+    "text behind a mark": (
+        b'id,text\n1,"No" she said\n',
+        "in.csv, row 2: text follows the closing quotation mark"),
+    "text behind a mark, tabs": (
+        b'id\ttext\n1\t"a ""b"""\n2\t"No" she said\n',
+        "(columns are separated by tabs)"),
+    "text behind a mark at the end": (
+        b'id,text\n1,a\n2,"x"y"\n',
+        "in.csv, row 3: text follows the closing quotation mark"),
+    "open mark": (
+        b'id,text\n1,a\n2,"fire\n3,b\n',
+        "in.csv, row 3: a quotation mark is never closed"),
+    "open mark in the header": (
+        b'id,"text\n1,a\n',
+        "in.csv, row 1: a quotation mark is never closed"),
+    "too many": (
+        b"id;text\n1;a;b\n",
+        "in.csv, row 2: 3 fields, but the header has 2 (separated by semicolons)"),
     "white space": (b"id,text\n1,a\n  \n", "in.csv, row 3: 1 fields, but the header has 2"),
     "NUL": (b"id,text\n1,a\n2,b\0\n", "in.csv holds NUL bytes (row 3)"),
-    "UTF-16": ("id,text\n1,a\n".encode("utf-16-le"), "UTF-16 without a byte order mark; save it as UTF-8"),
+    "UTF-16": (
+        "id,text\n1,a\n".encode("utf-16-le"),
+        "UTF-16 without a byte order mark; save it as UTF-8"),
     "Latin": (b"id,text\n1,caf\xe9\n", "in.csv is not UTF-8: row 2, column text"),
-    "half a sign": (b"id,text\n1,a\n2,\xef\xbf\xbd\xe2\x82\n", "in.csv is not UTF-8: row 3, column text"),
+    "half a sign": (
+        b"id,text\n1,a\n2,\xef\xbf\xbd\xe2\x82\n",
+        "in.csv is not UTF-8: row 3, column text"),
     "twice": (b"id,text,text\n1,a,b\n", "has the column text twice"),
-    "capitals": (b"id,Text\n1,a\n", "it has id, Text. The name 'Text' differs in capitals or spaces"),
-    "spaces": (b"id, text\n1,a\n", "it has id, ' text'. The name ' text' differs in capitals or spaces"),
+    "capitals": (
+        b"id,Text\n1,a\n",
+        "it has id, Text. The name 'Text' differs in capitals or spaces"),
+    "spaces": (
+        b"id, text\n1,a\n",
+        "it has id, ' text'. The name ' text' differs in capitals or spaces"),
     "no header": (b"1,fire in town\n2,calm\n", "The first row seems to hold data"),
-    "JSON": (b'{"text": "a"}\n', "This looks like JSON lines: name the file .jsonl, or give --format jsonl"),
-    "other names": (b"tweet_id\ttweet\n1\ta\n", "has no column text; it has tweet_id, tweet (separated by tabs)"),
+    "JSON": (
+        b'{"text": "a"}\n',
+        "This looks like JSON lines: name the file .jsonl, or give --format jsonl"),
+    "other names": (
+        b"tweet_id\ttweet\n1\ta\n",
+        "has no column text; it has tweet_id, tweet (separated by tabs)"),
     "sep=^": (b"sep=^\nid^text\n", "it must be one of commas, semicolons, tabs, vertical bars"),
     "Parquet": (b"PAR1....", "a Parquet file; name it .parquet"),
     "empty": (b" \n\n", "in.csv is empty"),
@@ -103,10 +143,8 @@ def test_every_reader_says_the_same(name, saved, tmp_path):  # noqa: F811
     assert (said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved))
             == scoring)
     assert not (tmp_path/"out.csv").exists()
-    answer = subprocess.run([sys.executable, "-c", "import sys\nfrom disaster_nbdev.tables import "
-                                                   "csv_chunks\nlist(csv_chunks('-', "
-                                                   "wanted=['text']))"], input=content,
-                            capture_output=True)
+    code = "from disaster_nbdev.tables import csv_chunks; list(csv_chunks('-', wanted=['text']))"
+    answer = subprocess.run([sys.executable, "-c", code], input=content, capture_output=True)
     assert scoring.replace(str(tmp_path/"in.csv"), "-") in answer.stderr.decode(), "a pipe too"
 
 
@@ -115,13 +153,16 @@ def test_the_leaderboard_is_read_by_the_same_reader(tmp_path):
         b"sep=;\r\nrun;score;date\r\ngru-glove;0.5;2026-01-02\r\n")
     assert read_leaderboard(tmp_path) == {"gru-glove": 0.5}
     (tmp_path/"leaderboard.csv").write_bytes(b'run,score,date\ngru-glove,"0.5" or so,2026-01-02\n')
-    assert ("leaderboard.csv, row 2: text stands behind the closing quotation mark" in said(
+    assert ("leaderboard.csv, row 2: text follows the closing quotation mark" in said(
         lambda: read_leaderboard(tmp_path)))
 
 
-@pytest.mark.parametrize("middle", [b"", b'"', b"\r", b'say "hi"', b'"x""', b"\xef\xbb\xbf"], ids=repr)
+MIDDLES = [b"", b'"', b"\r", b'say "hi"', b'"x""', b"\xef\xbb\xbf"]
+
+
+@pytest.mark.parametrize("middle", MIDDLES, ids=repr)
 def test_blocks_do_not_show(middle, tmp_path):
-    """Rows that are longer than a block together, quick ones and slow ones mixed."""
+    """Read more rows than a block holds, simple ones and odd ones mixed."""
     field, count = b'"fire, ""big""\r\n' + b"x" * 200 + b'"', 3 * BYTES // 220
     lines = [b"%d,%s\r\n" % (k, field) for k in range(count)]
     if middle:
@@ -142,14 +183,15 @@ NASTY = st.text(st.one_of(st.sampled_from('\r\n",;\t| \u2028\ufeff\'=a'),
                 max_size=12)
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(NASTY, NASTY), min_size=1, max_size=6), st.booleans())
 def test_what_is_written_is_read_again(tmp_path, given, tabs):
-    form, name = Form("csv", tabs=tabs), "in.tsv" if tabs else "in.csv"
+    form, name = Format("csv", tabs=tabs), "in.tsv" if tabs else "in.csv"
     lines = [json.dumps({"id": a, "text": b}).encode() for a, b in given]
-    chunk = Lines(lines, [json.loads(line) for line in lines],
-                  list(range(len(lines)))).rows(["id", "text"])
-    written = (head_bytes(["id", "text", "label"], form)
+    records = [json.loads(line) for line in lines]
+    chunk = as_rows(Lines(lines, records, list(range(len(lines)))), ["id", "text"])
+    written = (header_bytes(["id", "text", "label"], form)
                + chunk_bytes(chunk, {"label": np.arange(len(given))}, form))
     assert [(row["id"], row["text"]) for row in rows(written, tmp_path, name)] == given
     assert (read_table(tmp_path/name, ("text",))[["id", "text"]].fillna("").values.tolist()
@@ -166,8 +208,8 @@ def test_scores_of_nasty_texts_are_read_by_score_and_by_training(saved, tmp_path
                                              for row in frame.to_dict("records")))
     for target in ("out.csv", "out.tsv", "out.csv.gz"):
         score_file(str(tmp_path/"in.jsonl"), str(tmp_path/target), saved)
-        assert read_tweets(tmp_path/target, labelled=True)["text"].tolist() == frame.text.tolist()
-        kind = form_of(target)
+        assert read_tweets(tmp_path/target, labeled=True)["text"].tolist() == frame.text.tolist()
+        kind = format_of(target)
         assert ([text for chunk in chunks(str(tmp_path/target), kind, wanted=["text"])
                  for text in chunk.texts("text")] == frame.text.tolist())
     (tmp_path/"nul.jsonl").write_text('{"text": "fire\\u0000"}\n')
@@ -242,7 +284,7 @@ def test_a_dotted_name_reads_a_nested_field(saved, tmp_path):  # noqa: F811
         assert ([row["probability"] for row in written]
                 == pd.read_csv(tmp_path/"flat.out.csv").probability.tolist())
     (tmp_path/"both.jsonl").write_text('{"data.text": "calm", "data": {"text": "fire"}}\n')
-    assert next(chunks(str(tmp_path/"both.jsonl"), Form("jsonl"))).texts("data.text") == ["calm"]
+    assert next(chunks(str(tmp_path/"both.jsonl"), Format("jsonl"))).texts("data.text") == ["calm"]
     table = pa.table({"data.text": ["calm"], "data": [{"text": "fire"}]})
     assert Rows(table).texts("data.text") == ["calm"]
     assert ("holds binary, not text" in said(
@@ -259,9 +301,12 @@ def test_a_keyword_column_that_was_named_must_be_there(saved, tmp_path):  # noqa
 OTHER = [  # name, content, what is said
     ("a.jsonl", '[{"text": "fire"}, {"text": "flood"}]\n', "it is one JSON array"),
     ("my tweets.json", '[\n {"text": "fire"},\n {"text": "flood"}\n]\n', "it is one JSON array"),
-    ("page.json", '{\n "data": [\n  {"text": "fire"},\n  {"text": "flood"}\n ]\n}\n', "it is one JSON document"),
-    ("pages.jsonl", '{"data": [{"text": "fire"}], "meta": {}}\n{"data": [{"text": "flood"}]}\n', "The field data holds a list"),
-    ("tweets.js", 'window.YTD.tweets.part0 = [\n{"text": "fire"},\n{"text": "flood"}\n]\n', "it is a script, such as Twitter's archive"),
+    ("page.json", '{\n "data": [\n  {"text": "fire"},\n  {"text": "flood"}\n ]\n}\n',
+     "it is one JSON document"),
+    ("pages.jsonl", '{"data": [{"text": "fire"}], "meta": {}}\n{"data": [{"text": "flood"}]}\n',
+     "The field data holds a list"),
+    ("tweets.js", 'window.YTD.tweets.part0 = [\n{"text": "fire"},\n{"text": "flood"}\n]\n',
+     "it is a script, such as Twitter's archive"),
 ]
 
 
@@ -274,16 +319,17 @@ def test_the_way_out_that_is_named_works(name, content, what, saved, tmp_path): 
     assert len(answer.stderr.strip().splitlines()) == 1
     line = answer.stderr[answer.stderr.index("python3 -c"):].strip()
     assert run("bash", "-c", line, folder=tmp_path).returncode == 0
-    assert ([json.loads(text)["text"] for text in (tmp_path
-                                                   /"tweets.jsonl").read_text().splitlines()]
-            == ["fire", "flood"])
+    lines = (tmp_path/"tweets.jsonl").read_text().splitlines()
+    assert [json.loads(text)["text"] for text in lines] == ["fire", "flood"]
 
 
 @pytest.mark.parametrize("line, sentence", [
-    (b'{"text": "a", "text": "b"}', "line 1: the field text stands twice"),
-    (b'{"text": "a", "x": {"y": 1, "y": 2}}', "line 1: the field y stands twice"),
-    (b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "line 1: this is no JSON object that can be read, since it is nested too deeply"),
-    (b'{"text": "a"}\r{"text": "b"}', "line 1: this is no JSON object alone; write one object on each line"),
+    (b'{"text": "a", "text": "b"}', "line 1: the field text occurs twice"),
+    (b'{"text": "a", "x": {"y": 1, "y": 2}}', "line 1: the field y occurs twice"),
+    (b'{"text": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+     "line 1: this is not a JSON object, since it is nested too deeply"),
+    (b'{"text": "a"}\r{"text": "b"}',
+     "line 1: this is not a JSON object alone; write one object on each line"),
     (b"", "is empty"),
 ], ids=lambda value: value[:40] if isinstance(value, str) else "")
 def test_lines_that_cannot_be_understood(line, sentence, saved, tmp_path):  # noqa: F811
@@ -293,7 +339,8 @@ def test_lines_that_cannot_be_understood(line, sentence, saved, tmp_path):  # no
 
 
 def test_values_stay_as_they_are_written(saved, tmp_path):  # noqa: F811
-    line = '{"id": 798021801540321281, "big": 12345678901234567890.12345678901234567890, "n": -0, "e": 1E5, "deep": {"b": [1,  2.50]}, "t": true, "none": null, "text": "fire"}'
+    line = ('{"id": 798021801540321281, "big": 12345678901234567890.12345678901234567890, "n": -0, '
+            '"e": 1E5, "deep": {"b": [1,  2.50]}, "t": true, "none": null, "text": "fire"}')
     (tmp_path/"in.json").write_text(line + "\n")
     score_file(str(tmp_path/"in.json"), str(tmp_path/"out.jsonl"), saved)
     assert (tmp_path/"out.jsonl").read_text().startswith(line[:-1])
@@ -306,15 +353,15 @@ def test_values_stay_as_they_are_written(saved, tmp_path):  # noqa: F811
 
 def test_endings(saved, tmp_path):  # noqa: F811
     (tmp_path/"in.txt").write_text("text\nfire\n")
-    assert ("say with --format what it holds" in said(
+    assert ("name the format with --format" in said(
         lambda: score_file(str(tmp_path/"in.txt"), "-", saved)))
     assert score_file(str(tmp_path/"in.txt"), str(tmp_path/"out.csv"), saved, form="csv").rows == 1
     (tmp_path/"in.TSV").write_text("text\nfire, big\n")
     assert score_file(str(tmp_path/"in.TSV"), str(tmp_path/"out.tsv"), saved).rows == 1
     assert (tmp_path/"out.tsv").read_text().startswith("text\tprobability")
-    assert ("which is not read here; save it as CSV" in said(
+    assert ("which is not supported; save it as CSV" in said(
         lambda: score_file(str(tmp_path/"in.xlsx"), "-", saved)))
-    assert ("says no format" in said(lambda: score_file(str(tmp_path/"in.TSV"),
+    assert ("is not a known format" in said(lambda: score_file(str(tmp_path/"in.TSV"),
                                                         str(tmp_path/"out.json"), saved)))
     (tmp_path/"two.csv").write_text(",,text\n0,0,fire\n")
     score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.csv"), saved)
@@ -332,7 +379,7 @@ def test_long_texts_are_counted(saved, tmp_path):  # noqa: F811
         assert (done.rows, done.cut, done.reach) == (40_000, 20_000, "100 known words")
     (tmp_path/"few.csv").write_text(f"text\n{texts[1]}\nfire\n")
     answer = run("disaster", "score", str(tmp_path/"few.csv"), "--run", str(saved))
-    assert "1 text went on after what the run reads (100 known words): the rest was not read." in answer.stderr
+    assert "(100 known words): the rest was not read." in answer.stderr
     assert "first 100 words" in " ".join(run("disaster", "score", "--help").stdout.split())
 
 
@@ -340,7 +387,7 @@ HEADER = "id,keyword,location,text,target\n"
 
 
 def folder_of(ids: list[str], folder: Path, labels: list[str] | None = None) -> Path:
-    """A data folder whose tweets have these ids; the last five are of the test part."""
+    """Write a data folder with these ids; the last five are in the test part."""
     folder.mkdir(exist_ok=True)
     frame = pd.read_csv(ROOT/"data"/"sample"/"train.csv", dtype=str,
                         keep_default_na=False).groupby("target").head(len(ids)).head(
@@ -352,37 +399,41 @@ def folder_of(ids: list[str], folder: Path, labels: list[str] | None = None) -> 
 
 
 WIDE = [str(798021801540321281 + k) for k in range(40)]
-TEXTS = ["007", "7", "1e5", "1.0", "NA", "null", "", "+5", " 12", "-0", "nan", "9" * 25, "٣", "a,b",
-         'x"y', "é"]
+TEXTS = ["007", "7", "1e5", "1.0", "NA", "null", "", "+5", " 12", "-0", "nan", "9" * 25, "٣",
+         "a,b", 'x"y', "é"]
 
 
-@pytest.mark.parametrize("ids", [WIDE, [i or "0x1" for i in TEXTS] + [f"t{k}" for k in range(30)], [str(k) for k in range(35)] + ["A", "B", "C", "D", "E"]], ids=["64 bits", "text", "text in one file"])
+IDS = {"64 bits": WIDE, "text": [i or "0x1" for i in TEXTS] + [f"t{k}" for k in range(30)],
+       "text in one file": [str(k) for k in range(35)] + ["A", "B", "C", "D", "E"]}
+
+
+@pytest.mark.parametrize("ids", IDS.values(), ids=IDS)
 def test_ids_are_kept_exactly_all_the_way(ids, tmp_path):
-    from disaster_nbdev import blend, runs, splits
+    from disaster_nbdev import experiment, single_run, repeats
+    from disaster_nbdev.record import read_record, read_records, why_stale
     dataset = load(folder_of(ids, tmp_path/"data"))
     assert [str(i) for i in [*dataset.train.id, *dataset.test.id]] == ids
     assert dataset.train.id.dtype == dataset.test.id.dtype
-    records = [runs.write_baseline(tmp_path, dataset, name)[0]
+    records = [single_run.write_baseline(tmp_path, dataset, name)[0]
                for name in ("bayes-words", "logistic-words")]
-    assert ([line.split(",")[0] for line in (records[0].folder
-                                             /"submission.csv").read_text().splitlines()[1:]]
-            == ids[-5:])
-    for record in runs.read_records(tmp_path):
+    submission = (records[0].folder/"submission.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in submission[1:]] == ids[-5:]
+    for record in read_records(tmp_path):
         both = pd.concat([record.predictions("train"), record.predictions("validation")]).set_index(
             "id").target
         assert (both.loc[dataset.train.id].tolist()
-                == dataset.train.target.tolist()), "each id stands beside its own label"
+                == dataset.train.target.tolist()), "each id keeps its own label"
         assert record.predictions("test").id.tolist() == dataset.test.id.tolist()
-        assert (runs.why_stale(tmp_path, record.name, record.run["config"], dataset,
+        assert (why_stale(tmp_path, record.name, record.run["config"], dataset,
                                "baseline") is None)
-    folded, fold = runs.write_crossfit(tmp_path, dataset, "bayes-words", folds=3)
-    judged = splits.labelled(runs.read_record(folded.folder))
-    assert splits.by_fold(judged, dataset.train["id"], fold).tweets.sum() == len(dataset.train)
+    folded, fold = experiment.write_cross_validation(tmp_path, dataset, "bayes-words", folds=3)
+    judged = experiment.labeled_predictions(read_record(folded.folder))
+    assert experiment.by_fold(judged, dataset.train["id"], fold).tweets.sum() == len(dataset.train)
     assert sorted(judged.id.tolist()) == sorted(dataset.train.id.tolist())
     long = pd.DataFrame({"split": "study", "seed": 42, "id": dataset.train.id,
                          "target": dataset.train.target, "probability": 0.25})
-    splits.wide(long).to_csv(tmp_path/"p.csv", index=False, lineterminator="\n")
-    back = splits._long(tmp_path/"p.csv",
+    repeats.to_wide(long).to_csv(tmp_path/"p.csv", index=False, lineterminator="\n")
+    back = repeats.read_long(tmp_path/"p.csv",
                         {"seeds": [42], "splits": ["study"],
                          "data": {"name": "custom", **dataset.fingerprint}})
     assert (back.set_index("id").target.loc[dataset.train.id].tolist()
@@ -398,10 +449,8 @@ def test_ids_and_labels_that_are_refused(tmp_path):
     assert ("row 3, column id: an id is needed, of characters that can be seen, not" in sentence(
         [WIDE[0], "a\rb", *WIDE[1:]]))
     for label in ("2", "true", " 1", "-1", "0.5", "1e0", "yes"):
-        assert (f"row 2, column target: the label is 0 or 1, not '{label}'" in sentence(WIDE,
-                                                                                        [label,
-                                                                                         *["0", "1"]
-                                                                                         * 30]))
+        answer = sentence(WIDE, [label, *["0", "1"] * 30])
+        assert f"row 2, column target: the label is 0 or 1, not '{label}'" in answer
     dataset = load(folder_of(WIDE, tmp_path/"data", ["1.0", "0.0"] * 20))
     assert dataset.train.target.tolist() == [1, 0] * 17 + [1]
     assert dataset.train.target.dtype == "int64"
@@ -411,8 +460,8 @@ def test_ids_and_labels_that_are_refused(tmp_path):
 def test_a_cleaning_that_leaves_nothing_is_named(capsys):
     from disaster_nbdev.clean import clean
     from disaster_nbdev.training import RunConfig, read_words
-    frame = pd.DataFrame({"id": range(20), "keyword": None, "text": ["地震だ 津波が来る", "今日は楽しい"] * 10,
-                          "target": [0, 1] * 10})
+    frame = pd.DataFrame({"id": range(20), "keyword": None, "target": [0, 1] * 10,
+                          "text": ["地震だ 津波が来る", "今日は楽しい"] * 10})
     frames = {"train": frame, "validation": frame, "test": frame}
     words = said(lambda: read_words(RunConfig(embedding="corpus"), frames))
     assert ("The cleaning study keeps only words of the letters a to z; another is chosen with -p "

@@ -1,4 +1,4 @@
-"""The search for settings: its file, its interruptions, several processes, and the tweets that it must not see."""
+"""Check the search for settings: storage, interruptions, several processes, and hidden tweets."""
 import json
 import subprocess
 import sys
@@ -10,15 +10,17 @@ import pandas as pd
 import pytest
 
 from conftest import LONG, ROOT, run
-from disaster_nbdev import tuning
-from disaster_nbdev.data import Dataset, UserError, split
+from disaster_nbdev import tuning, tuning_figures
+from disaster_nbdev.data import Dataset
+from disaster_nbdev.core import UserError
+from disaster_nbdev.split import split
 from disaster_nbdev.quality import near_duplicate_groups
 from disaster_nbdev.training import RunConfig, validated
 
 
 @pytest.fixture(autouse=True)
 def optuna():
-    """Optuna comes with the extra `tune`."""
+    """Return Optuna, which comes with the extra `tune`."""
     if not find_spec("optuna"): pytest.skip("Optuna is not installed")
     import optuna
     return optuna
@@ -26,7 +28,7 @@ def optuna():
 
 @pytest.fixture
 def toy(tmp_path):
-    """Tweets that one word gives away, each kind with a near-copy, and vectors of two numbers."""
+    """Return tweets whose label depends on one word, some with near-duplicates, and vectors."""
     (tmp_path/"vectors.txt").write_text("fire 1 0\nparty 0 1\nat 0.1 0.1\n")
     rows = pd.DataFrame({"id": range(160), "keyword": None, "location": None,
                          "target": [i % 2 for i in range(160)],
@@ -39,7 +41,7 @@ def toy(tmp_path):
 
 @pytest.fixture
 def folder(toy, tmp_path):
-    """The same tweets as files."""
+    """Write the same tweets to files."""
     toy.train.to_csv(tmp_path/"train.csv", index=False)
     toy.test.to_csv(tmp_path/"test.csv", index=False)
     return tmp_path
@@ -47,14 +49,14 @@ def folder(toy, tmp_path):
 
 @pytest.fixture
 def base(tmp_path, toy):
-    """A small network of one epoch."""
+    """Return the configuration of a small network with one epoch."""
     return validated(RunConfig(embedding=str(tmp_path/"vectors.txt"), hidden_size=16,
                                learning_rate=0.01, epochs=1, batch_size=64, split="grouped"))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """In place of a network: probabilities that get worse with dropout; keeps the configurations and the rows that it was shown."""
+    """Replace the network by probabilities that get worse with dropout, and log every training."""
     shown = []
     def trainer(config):
         def trained(frames, seed):
@@ -68,7 +70,7 @@ def quick(monkeypatch):
 
 
 def parameters(study) -> list[dict]:
-    """What each trial tried."""
+    """Return the parameters of each trial."""
     return [trial.params for trial in study.trials]
 
 
@@ -83,7 +85,8 @@ def test_the_rows_that_judge_are_never_shown_to_the_search(toy, base, quick, tmp
         assert not set(group[rows.id]) & set(group[validation.id])
         held, learned = set(group[frames["held"].id]), pd.concat(
             [frames["train"], frames["validation"]])
-        assert not held & set(group[learned.id]), "no near-copy of a tweet held out is learned from"
+        # no near-duplicate of a held-out tweet is in the training part
+        assert not held & set(group[learned.id])
         assert not set(group[frames["train"].id]) & set(group[frames["validation"].id])
     assert sorted(id for _, _, frames in quick[:3] for id in frames["held"].id) == sorted(part.id)
 
@@ -153,8 +156,8 @@ def test_a_network_that_runs_away_ends_its_trial_and_not_the_search(toy, base, t
     assert (set(table.reason) == {"The loss is not a number in epoch 1: lower learning_rate.",
                                   "The network gives no numbers: lower learning_rate."})
     with pytest.raises(UserError, match="ask for more trials"): tuning.best_config(study, base)
-    assert "No trial was completed" in tuning.plot_search(table).get_suptitle()
-    assert tuning.plot_parameters(table).axes
+    assert "No trial was completed" in tuning_figures.plot_search(study).get_suptitle()
+    assert tuning_figures.plot_parameters(study).axes
 
 
 def test_a_bad_trial_is_given_up_after_a_fold(toy, base, quick, tmp_path):
@@ -172,7 +175,8 @@ def test_a_bad_trial_is_given_up_after_a_fold(toy, base, quick, tmp_path):
 
 @pytest.mark.parametrize("change, said", [
     (lambda base, toy: (replace(base, epochs=2), toy, 3), "another configuration:"),
-    (lambda base, toy: (base, replace(toy, fingerprint={"train_sha256": "other"}), 3), "another data:"),
+    (lambda base, toy: (base, replace(toy, fingerprint={"train_sha256": "other"}), 3),
+     "another data:"),
     (lambda base, toy: (base, toy, 2), "another number of folds:"),
 ], ids=["configuration", "data", "folds"])
 def test_searches_are_not_mixed(change, said, toy, base, quick, tmp_path):
@@ -234,16 +238,18 @@ from disaster_nbdev import tuning
 from disaster_nbdev.data import load
 from disaster_nbdev.training import RunConfig, validated
 
-def trainer(config): # in place of a network
+def trainer(config): # replaces the network
     def trained(frames, seed):
         (folder/f"trains-{me}").touch()
-        while len(list(folder.glob("trains-*"))) < 2: time.sleep(0.05) # until both have begun a trial
-        return {"held": np.where(frames["held"].target == 1, 0.9 - config.dropout / 2, 0.1 + config.dropout / 2)}
+        while len(list(folder.glob("trains-*"))) < 2: time.sleep(0.05) # both have begun a trial
+        sure = 0.9 - config.dropout / 2
+        return {"held": np.where(frames["held"].target == 1, sure, 1 - sure)}
     return trained
 
 tuning.network_trainer = trainer
 folder, me = Path(sys.argv[1]), sys.argv[2]
-base = validated(RunConfig(embedding=str(folder/"vectors.txt"), hidden_size=16, learning_rate=0.01, epochs=1, batch_size=64, split="grouped"))
+base = validated(RunConfig(embedding=str(folder/"vectors.txt"), hidden_size=16, learning_rate=0.01,
+                           epochs=1, batch_size=64, split="grouped"))
 dataset = load(folder)
 tuning.search(base, dataset, 12, folder/"both.journal", folds=2)
 """
@@ -282,7 +288,7 @@ def test_the_report_of_a_search(folder):
     text = (folder/"tune.ipynb").read_text()
     outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
     assert not [output for output in outputs
-                if output.get("name") == "stderr"], "the reader of a report sees no warnings"
+                if output.get("name") == "stderr"], "a report must not show warnings"
     assert "McNemar p = " in text and "  gru-tuned: {" in text and text.count("data:image/png") == 2
 
 
@@ -290,5 +296,5 @@ def test_a_mistake_in_the_report_is_one_sentence(tmp_path):
     answer = run("papermill", "nbs/tune.ipynb", str(tmp_path/"tune.ipynb"), "-p", "recipe",
                  "gru-finetuned", DISASTER_DATA=str(ROOT/"data"/"sample"))
     assert answer.returncode != 0
-    assert ("UserError: The recipe gru-finetuned goes on from a saved run of gru, so it can only "
+    assert ("UserError: The recipe gru-finetuned starts from a saved run of gru, so it can only "
             "be run as it is, once." in answer.stderr)
