@@ -116,8 +116,8 @@ def test_low_coverage_is_a_warning_in_the_terminal_and_on_the_page(report, tmp_p
                           *SMALL)
     assert answer.returncode == 0, answer.stderr
     page, = folder.glob("few-few.txt-*.html")
-    said = re.search(r"Warning: only [0-9.]+% of the running words have a vector in \S*few.txt; "
-                     r"the network does not see the others.", answer.stdout)
+    said = re.search(r"Warning: only [0-9.]+% of the tokens have a vector in \S*few.txt; "
+                     r"the network ignores the others.", answer.stdout)
     assert said and said[0] in page.read_text(encoding="utf-8")
 
 

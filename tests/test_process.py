@@ -105,7 +105,7 @@ def test_a_signal_is_128_and_its_number_and_the_parts_are_kept(number, workers, 
     process.send_signal(number)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + number, stderr
     assert "Traceback" not in stderr
     assert "leaked" not in stderr
     assert "run the same command again to resume" in stderr
