@@ -23,7 +23,7 @@ from .cluster import Unfinished, dask_executor, work_reported
 from .csvfile import missing_column, show_names
 from .core import UserError
 from .jsonlines import Lines, converting_command, nested_path
-from .process import check_ended, pool
+from .process import ASKED, check_ended, pool
 from .provenance import code_hash
 from .featurizer import load_featurizer
 from .resumable import Parts, Progress, locked, plural
@@ -321,8 +321,9 @@ def score_resumable(work: Work) -> None:
             score_parts(work, parts)
         except BaseException as error:
             wrong_input = isinstance(error, UserError) and not isinstance(error, Unfinished)
-            keep = work.job.source != "-" and not wrong_input
+            keep = work.job.source != "-" and (bool(ASKED) or not wrong_input)
             if keep: work.progress.stop("run the same command again to resume")
+            check_ended() # HDF5 may have turned the signal into an error of its own
             raise
         finally:
             if not keep: parts.remove()
