@@ -4,6 +4,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 ENCODER := .venv/.encoder
 NUMBERED := ^\d\d_.*\.ipynb$$
+# the tests that `make check` runs; `make test` does not run them twice
+CHECKED := tests/test_language.py tests/test_hygiene.py
 
 .PHONY: help report run test check encoder benchmark soak book hooks lab export clean
 help:  ## this list
@@ -25,11 +27,12 @@ check: $(READY)  ## under two minutes: lint, clean and exported notebooks, types
 	$(BIN)/ruff check
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_language.py tests/test_hygiene.py
+	$(BIN)/python -m pytest -q $(CHECKED)
 
 test: check  ## what CI runs: make check, nbdev_test, pytest
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2 --file_re '$(NUMBERED)'
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
+	  $(CHECKED:%=--ignore=%) $(ARGS)
 
 $(ENCODER): $(READY)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune,cluster]'
