@@ -16,7 +16,8 @@ REPLACED = re.compile(
     r"colours?|neighbours?|labelled)\b", re.IGNORECASE)
 # a key of the published datasheet.json
 KEPT = re.compile(r"[\"']normalised[\"']")
-DOCUMENTS = ("README.md", "GUIDE.md", "MODEL_CARD.md", "data/README.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "GUIDE.md", "MODEL_CARD.md", "data/README.md", "CHANGELOG.md",
+             "benchmarks/README.md")
 NOTEBOOKS = project_notebooks(ROOT/"nbs")
 MODULES = sorted(path for path in (ROOT/"disaster_nbdev").glob("*.py") if path.name != "_modidx.py")
 
@@ -35,6 +36,28 @@ def test_a_notebook_uses_standard_words(path):
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_uses_standard_words(name):
     assert replaced_words((ROOT/name).read_text(encoding="utf-8")) == []
+
+
+def long_sentences(text: str) -> list[str]:
+    """Return the sentences of over 30 words, without code, formulas, tables and links."""
+    text = re.sub(r"```.*?```|\$\$.*?\$\$|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r"^\s*[|#].*$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"`[^`]*`|\$[^$]*\$|\]\([^)]*\)", "x", text)
+    parts = re.split(r"\n\s*\n|\n\s*[-*] |\n\d+\. ", text)
+    sentences = [each for part in parts for each in re.split(r"(?<=[.:;!?])\s+", part)]
+    return [" ".join(each.split()) for each in sentences if len(each.split()) > 30]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_sentence_of_a_notebook_has_over_30_words(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    prose = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    assert [each for text in prose for each in long_sentences(text)] == []
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_sentence_of_a_document_has_over_30_words(name):
+    assert long_sentences((ROOT/name).read_text(encoding="utf-8")) == []
 
 
 def test_test_names_use_standard_words():
