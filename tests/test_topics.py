@@ -117,15 +117,6 @@ def test_validation_influences_nothing_that_is_fitted(sample):
     assert score_a != score_b, "the change reaches the evaluation and nothing else"
 
 
-def test_labels_influence_no_topic(sample):
-    part, _ = split(sample.train)
-    before = given(topics.fit(clean(part.text), 6), part)
-    shuffled = part.target.sample(frac=1, random_state=0).to_numpy()
-    after = given(topics.fit(clean(part.text), 6), part.assign(target=shuffled))
-    assert (before.topic == after.topic).all()
-    assert (before.strength == after.strength).all()
-
-
 @pytest.mark.parametrize("method", topics.METHODS)
 def test_a_tweet_has_the_same_topics_in_any_batch(parts, method):
     found = topics.fit(clean(parts[0].text), 4, method=method)
