@@ -49,8 +49,8 @@ def given(model: topics.TopicModel, frame: pd.DataFrame) -> pd.DataFrame:
 
 def test_planted_topics_are_found_named_and_give_the_labels(parts, model):
     part, validation = (given(model, frame) for frame in parts)
-    assert ({frozenset(group) for group in topics.top_words(model, 6)}
-            == {frozenset(theme.split()) for theme in THEMES.values()})
+    found = {frozenset(group) for group in topics.top_words(model, 6)}
+    assert found == {frozenset(theme.split()) for theme in THEMES.values()}
     names = figures.topic_names(model)
     kinds = figures.topic_types(validation.topic, names)
     assert (kinds == validation.theme.replace("party", figures.OTHER)).all()
