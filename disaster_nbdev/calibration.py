@@ -125,8 +125,7 @@ def plot_calibration(
     title: str, # which run and rows
 ) -> "Figure":
     "Plot a reliability diagram before and after temperature scaling (cross-fitted)."
-    labels, given = validate(labels, probabilities)
-    variants = dict(zip(VARIANTS, (given, cross_scaled(labels, given))))
+    variants = dict(zip(VARIANTS, (probabilities, cross_scaled(labels, probabilities))))
     return plot_reliability(labels, variants, title)
 
 # %% ../nbs/32_calibration.ipynb #a70f8301
@@ -217,13 +216,13 @@ def operating_table(
     def with_interval(name: str) -> list[str]:
         columns = points[[name, f"{name}_low", f"{name}_high"]]
         return [format_interval(*row) for row in columns.itertuples(index=False)]
-    crossed = [format_interval(value, None, None) for value in points["cross_fitted_recall"]]
     return pd.DataFrame({"operating point": points["name"],
-                         "threshold": points["threshold"].map("{:.3f}".format),
-                         "recall": with_interval("recall"), "recall, cross-fitted": crossed,
+                         "threshold": points["threshold"].map(format_interval),
+                         "recall": with_interval("recall"),
+                         "recall, cross-fitted": points["cross_fitted_recall"].map(format_interval),
                          "precision": with_interval("precision"),
                          "tweets to read": points["workload"].map("{:.1%}".format),
-                         "F1": points["f1"].map("{:.3f}".format)})
+                         "F1": points["f1"].map(format_interval)})
 
 # %% ../nbs/32_calibration.ipynb #3d8e4916
 def adjusted_precision(

@@ -47,10 +47,10 @@ COVER_BANDS = {"vectors for under 70 %": 0.0, "vectors for 70 to 90 %": 0.7,
 def _by_band(
     values, # a number of at least 0 for each tweet (n,); not a number: in no band
     bands: dict[str, float], # name -> lowest value, rising
-) -> np.ndarray: # object (n,), the name of the band, or not a number
+) -> pd.Categorical: # the name of each tweet's band (n,)
     "Return the band of each number."
     edges = [*bands.values(), np.inf]
-    return np.asarray(pd.cut(np.asarray(values), edges, right=False, labels=list(bands)))
+    return pd.cut(np.asarray(values), edges, right=False, labels=list(bands))
 
 # %% ../nbs/33_errors.ipynb #106971fd
 def vector_coverage(
@@ -84,38 +84,28 @@ KEYWORD_TWEETS, KEYWORDS = 10, 6 # tweets that a keyword needs; keywords shown
 def _by_keyword(
     frame: pd.DataFrame, # keyword
     wrong: np.ndarray, # bool (n,)
-) -> pd.Series: # keyword, or None
+) -> pd.Categorical: # keyword, or missing; the categories by falling error rate
     "Return the keyword of tweets whose keyword is among those with the most errors."
     words = keywords(frame)
-    counts = pd.Series(wrong, words.index).groupby(words).agg(["sum", "size"])
+    wrong = pd.Series(wrong, words.index)
+    counts = wrong.groupby(words.rename("word")).agg(["sum", "size", "mean"])
     counts = counts[(counts["size"] >= KEYWORD_TWEETS) & (counts["sum"] > 0) & (counts.index != "")]
-    ranked = counts.rename_axis("word").reset_index()
-    ranked = ranked.sort_values(["sum", "size", "word"], ascending=[False, True, True])
-    return words.where(words.isin(ranked["word"].head(KEYWORDS)), None)
+    most = counts.sort_values(["sum", "size", "word"], ascending=[False, True, True]).head(KEYWORDS)
+    ordered = most.sort_values(["mean", "word"], ascending=[False, True])
+    return pd.Categorical(words.where(words.isin(ordered.index)), ordered.index)
 
 # %% ../nbs/33_errors.ipynb #d9d0cc4d
 def _counts(
     cut: str, # name
-    names, # slice of each tweet, or missing (n,)
+    names, # slice of each tweet, or missing (n,); the categories of a `Categorical` are in order
     wrong: np.ndarray, # bool (n,)
     fewest: int, # tweets that a slice must have
 ) -> pd.DataFrame: # cut, slice, tweets, errors
-    "Count tweets and errors of the slices of one cut, in the order of their names."
-    counts = pd.Series(wrong).groupby(np.asarray(names, dtype=object)).agg(["size", "sum"])
+    "Count tweets and errors of the slices of one cut, in the order of categories or names."
+    counts = pd.Series(wrong).groupby(pd.Index(names), observed=True).agg(["size", "sum"])
     counts = counts[counts["size"] >= fewest].rename_axis("slice").reset_index()
     counts = counts.rename(columns={"size": "tweets", "sum": "errors"}).assign(cut=cut)
     return counts[["cut", "slice", "tweets", "errors"]]
-
-# %% ../nbs/33_errors.ipynb #6fa83388
-def _in_order(
-    found: pd.DataFrame, # cut, slice, errors, tweets
-) -> pd.DataFrame:
-    "Sort bands by value and keywords by falling error rate; keep the order of all else."
-    bands = {name: rank for rank, name in enumerate((*WORD_BANDS, *COVER_BANDS))}
-    rank = found["slice"].map(bands).fillna(0)
-    rank = rank.where(found["cut"] != "keyword", -found["errors"] / found["tweets"])
-    order = np.lexsort((rank, pd.factorize(found["cut"])[0]))
-    return found.iloc[order].reset_index(drop=True)
 
 # %% ../nbs/33_errors.ipynb #47490e33
 def _wrong(
@@ -147,8 +137,8 @@ def error_slices(
     if cover is not None: cuts["words with a vector"] = _by_band(cover, COVER_BANDS)
     cuts |= {"copies": _by_duplicates(frame, train), "keyword": _by_keyword(frame, wrong)}
     fewest = {"all": 1, "keyword": KEYWORD_TWEETS}
-    found = _in_order(pd.concat([_counts(cut, names, wrong, fewest.get(cut, FEWEST))
-                                 for cut, names in cuts.items()], ignore_index=True))
+    found = pd.concat([_counts(cut, names, wrong, fewest.get(cut, FEWEST))
+                       for cut, names in cuts.items()], ignore_index=True)
     spans = pd.DataFrame(map(wilson_interval, found["errors"], found["tweets"]),
                          columns=["low", "high"])
     return found.assign(error_rate=found["errors"] / found["tweets"]).join(spans)
@@ -340,8 +330,7 @@ def _tweet_html(
     "Return one tweet with its outcome, its highlighted words and its strongest words."
     outcome = {pair: name for name, pair in OUTCOMES.items()}[int(row["target"]), int(row["label"])]
     untried = len(row["text"].split()) - len(effects)
-    tweet = (" ".join(_word_html(word, effect) for word, effect in effects)
-             or "(a tweet without words)")
+    tweet = " ".join(_word_html(*pair) for pair in effects) or "(a tweet without words)"
     more = f" <em>… and {untried:,} more words, not tried</em>" if untried else ""
     return (f"<li><p><strong>{outcome.capitalize()}</strong>: labeled "
             f"{CLASSES[int(row['target'])]}, probability of a disaster {row['probability']:.2f}</p>"

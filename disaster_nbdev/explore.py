@@ -11,18 +11,16 @@ __all__ = ['TRAITS', 'notation', 'overview', 'tokens', 'token_lengths', 'token_f
 import re
 from collections import Counter
 from collections.abc import Iterable
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 
-from .clean import clean, PICTOGRAPHS
-from .vocabulary import words
-from .data import Dataset
+from .clean import PICTOGRAPHS, clean
 from .core import UserError
+from .data import Dataset
+from .quality import MARKS, keywords, label_shares, marks, repeats
 from .split import split
-from .quality import MARKS, label_shares, marks, repeats
-from .vocabulary import build_vocabulary
+from .vocabulary import build_vocabulary, words
 
 # %% ../nbs/34_explore.ipynb #19b57322
 def notation(
@@ -102,7 +100,7 @@ def length_samples(
 def word_frequencies(
     cleaned: Iterable[str], # cleaned tweets
 ) -> pd.DataFrame: # rank (from 1), word, frequency (occurrences), by falling frequency
-    "Count words without stop words; raises `UserError` when none is left."
+    "Count words without stop words; raise `UserError` when none is left."
     from sklearn.feature_extraction.text import CountVectorizer
     counter = CountVectorizer(stop_words="english")
     try: counts = np.asarray(counter.fit_transform(cleaned).sum(axis=0)).ravel()
@@ -118,7 +116,7 @@ def word_frequencies(
 def frequency_figures(
     frequencies: pd.DataFrame, # as `word_frequencies` returns them
 ) -> pd.DataFrame: # what, value
-    "Count the vocabulary and the words that occur once, and find the first rank of the latter."
+    "Count all words and those that occur once, and find the first rank of the latter."
     once = frequencies[frequencies.frequency == 1]
     first = None if once.empty else int(once["rank"].iloc[0])
     return _figures({"vocabulary": len(frequencies),
@@ -159,8 +157,8 @@ def vocabulary_figures(
     return _figures({"distinct words of the training part": len(vocabulary.words),
                      "rows of an embedding matrix (words and padding)": vocabulary.rows,
                      "words that occur more than once": sum(n > 1 for n in vocabulary.counts),
-                     "cut-off (first id left out)": cut_off, "words kept": len(kept),
-                     "share of the running words kept": sum(kept) / sum(vocabulary.counts),
+                     "cutoff (first id left out)": cut_off, "words kept": len(kept),
+                     "share of word occurrences kept": sum(kept) / sum(vocabulary.counts),
                      "words kept that occur only once": sum(n == 1 for n in kept)})
 
 # %% ../nbs/34_explore.ipynb #e10b983b
@@ -216,7 +214,7 @@ def keyword_shares(
 ) -> pd.DataFrame: # keyword, tweets, label 1 share; the largest share first
     "Return the share of real disasters among the tweets of each keyword."
     known = train.dropna(subset="keyword")
-    shares = label_shares(known, known.keyword.map(unquote)).rename(columns={"value": "keyword"})
+    shares = label_shares(known, keywords(known)).rename(columns={"value": "keyword"})
     return shares[shares.tweets >= at_least].reset_index(drop=True)
 
 # %% ../nbs/34_explore.ipynb #8bc15ad7
@@ -226,12 +224,11 @@ def _label_facts(
     "List what a modeler should know of the labels and the columns."
     share, shares = train.target.mean(), keyword_shares(train)["label 1, share"]
     span = "" if shares.empty else (
-        f"Among keywords with five tweets or more, the share of disasters runs from "
+        "Among keywords with five tweets or more, the share of disasters runs from "
         f"{shares.min():.0%} to {shares.max():.0%}. ")
-    majority = max(share, 1 - share)
     return [("tweets that report a real disaster", f"{share:.1%}",
-             f"Always predicting the majority class is right for {majority:.1%} of them: "
-             "a model must beat that."),
+             f"Always predicting the majority class is right for {max(share, 1 - share):.1%} of "
+             "the tweets: a model must beat that."),
             ("keyword given", f"{train.keyword.notna().mean():.1%}",
              f"{span}The study did not use this column."),
             ("location given", f"{train.location.notna().mean():.1%}",
@@ -279,7 +276,7 @@ def at_a_glance(dataset: Dataset) -> pd.DataFrame: # what, value, what follows
 def _strongest_trait(
     found: pd.DataFrame, # as `traits` returns it
 ) -> str:
-    "Name the trait with the largest difference in labels; a dash if none can be compared."
+    "Name the trait with the largest difference in labels; return a dash if none can be compared."
     known = found.dropna(subset=["label 1 with it", "label 1 without it"])
     if known.empty: return "–"
     gaps = (known["label 1 with it"] - known["label 1 without it"]).astype(float)
@@ -300,7 +297,7 @@ def findings(
     same = duplicates.set_index("what").value
     merged = (same["tweets that repeat an earlier cleaned text"]
               - same["tweets that repeat an earlier raw text"])
-    kept = vocabulary.set_index("what").value["share of the running words kept"]
+    kept = vocabulary.set_index("what").value["share of word occurrences kept"]
     unknown = parts.set_index("part")["words not in the vocabulary, share"]["validation"]
     return pd.DataFrame([
         ("Accuracy of always predicting the majority class", f"{max(share, 1 - share):.1%}"),

@@ -20,11 +20,11 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.patches import Patch
 from wordcloud import STOPWORDS, WordCloud
 
-from .data import Dataset
 from .core import UserError
-from .metrics import CLASSES
-from .figures import figure, PALETTE
+from .data import Dataset
 from .explore import keyword_shares, token_lengths
+from .figures import PALETTE, figure
+from .metrics import CLASSES
 
 # %% ../nbs/35_explore_figures.ipynb #9291d2b0
 LABEL_NAMES = {label: CLASSES[label] for label in (1, 0)}
@@ -236,7 +236,7 @@ def cloud_image(
     seed: int, # of the layout
     **options, # of `wordcloud.WordCloud`, such as `width` and `height` in pixels
 ) -> np.ndarray: # uint8 (height, width, 3), RGB
-    "Lay out the words; raises `UserError` if there is none."
+    "Lay out the words; raise `UserError` if there is none."
     if not sizes:
         raise UserError("There is no word to draw: the study's cleaning keeps only words of the "
                         "letters a to z.")
@@ -250,7 +250,7 @@ def leanings_image(
     seed: int = 42, # of the layout
     most: int = 120, # words at most
 ) -> np.ndarray: # uint8 (720, 1600, 3), RGB
-    "Lay out words by frequency and label; raises `UserError` if there is none."
+    "Lay out words by frequency and label; raise `UserError` if there is none."
     shown = leanings[:most].set_index("word")
     return cloud_image(shown.occurrences.to_dict(), shown.color.to_dict(), seed, width=800,
                        height=360, scale=2, max_words=most)
@@ -262,7 +262,7 @@ def plot_cloud(
     seed: int = 42, # of the layout
     most: int = 120, # words at most
 ) -> Figure:
-    "Plot a word cloud; raises `UserError` if there is no word."
+    "Plot a word cloud; raise `UserError` if there is no word."
     drawn, axes = titled_axes(title, 4.2)
     axes.imshow(leanings_image(leanings, seed, most), interpolation="bilinear")
     axes.set_axis_off()

@@ -128,7 +128,7 @@ def plot_reliability(
                        color=color, marker=marker, markersize=5, linewidth=1, capsize=2,
                        label=f"{name}: error {error:.3f}")
     above.legend(loc="upper left", frameon=False)
-    style_axes(below, "Probability (mean of each bin; bars: tweets in bins of a tenth)", "Tweets")
+    style_axes(below, "Probability (points: mean of each bin; bars: tweets per bin)", "Tweets")
     _plot_counts(below, variants, colors)
     return drawn
 
@@ -138,14 +138,16 @@ def _mark_points(
     points: pd.DataFrame, # as `calibration.operating_points` returns it
     x: str, # column
     y: str, # column
-    shown: str, # column whose value the legend shows
 ) -> None:
-    "Mark the operating points, each with its own shape, its name and one value in the legend."
+    "Mark the operating points; the legend shows the name of each and what its recall costs."
+    cost = x if y == "recall" else y
     colors = [PALETTE[name] for name in ("disaster", "green", "pink", "orange", "sky")]
     for k, row in enumerate(points.to_dict("records")):
         axes.plot(row[x], row[y], linestyle="none", marker="osD^v"[k % 5], markersize=8,
                   color=colors[k % 5], markeredgecolor="white", zorder=3,
-                  label=f"{row['name']}: {shown} {row[shown]:.2f}")
+                  label=f"{row['name']}: {cost} {row[cost]:.2f}")
+    axes.set_xlim(-0.02, 1.02); axes.set_ylim(0, 1.03)
+    axes.legend(loc="lower left" if x == "recall" else "lower right", frameon=False)
 
 # %% ../nbs/31_figures.ipynb #8ef9eb7e
 def plot_precision_recall(
@@ -156,16 +158,13 @@ def plot_precision_recall(
 ) -> "Figure":
     "Plot precision against recall over all thresholds, with the operating points."
     rows, prevalence = threshold_curve(labels, probabilities), np.mean(labels)
-    drawn = figure(title, 7, 4.6)
-    axes = style_axes(drawn.add_subplot(), "Recall (share of the disasters that is found)",
-                      "Precision (share of the flagged that is real)")
+    axes = style_axes(figure(title, 7, 4.6).add_subplot(), "Recall (share of disasters found)",
+                      "Precision (share of flagged tweets that are disasters)")
     axes.plot(rows["recall"], rows["precision"], color=PALETTE["not a disaster"], linewidth=1.5)
     axes.axhline(prevalence, color=PALETTE["grey"], linestyle=":",
                  label=f"all tweets: {prevalence:.2f} are disasters")
-    _mark_points(axes, points, "recall", "precision", shown="precision")
-    axes.set_xlim(-0.02, 1.02); axes.set_ylim(0, 1.03)
-    axes.legend(loc="lower left", frameon=False)
-    return drawn
+    _mark_points(axes, points, "recall", "precision")
+    return axes.figure
 
 # %% ../nbs/31_figures.ipynb #58b2e3ae
 def plot_workload(
@@ -176,18 +175,16 @@ def plot_workload(
 ) -> "Figure":
     "Plot recall against the share of tweets read, with the operating points."
     rows, prevalence = threshold_curve(labels, probabilities), np.mean(labels)
-    drawn = figure(title, 7, 4.6)
-    axes = style_axes(drawn.add_subplot(), "Tweets read, highest probability first (share of all)",
-                      "Recall (share of the disasters that is found)")
+    axes = style_axes(figure(title, 7, 4.6).add_subplot(),
+                      "Tweets read, highest probability first (share of all)",
+                      "Recall (share of disasters found)")
     axes.plot([0, prevalence, 1], [0, 1, 1], color=PALETTE["grey"], linestyle="--", linewidth=1,
               label="best possible order")
     axes.plot([0, 1], [0, 1], color=PALETTE["grey"], linestyle=":", label="reading in random order")
     axes.plot([0, *rows["workload"]], [0, *rows["recall"]], color=PALETTE["not a disaster"],
               linewidth=1.8, label="this run's order")
-    _mark_points(axes, points, "workload", "recall", shown="workload")
-    axes.set_xlim(-0.02, 1.02); axes.set_ylim(0, 1.03)
-    axes.legend(loc="lower right", frameon=False)
-    return drawn
+    _mark_points(axes, points, "workload", "recall")
+    return axes.figure
 
 # %% ../nbs/31_figures.ipynb #9279c90b
 # kind -> color, marker, words in the legend
@@ -288,6 +285,7 @@ def _plot_pair(
 ) -> None:
     "Plot one cell of the matrix, in the row of the better of the two runs."
     from matplotlib.patches import Rectangle
+    # 0 - x, since -x may be -0.0
     row, column, lead = (a, b, pair.difference) if a > b else (b, a, 0 - pair.difference)
     significant = pair.p_adjusted < level
     p_value = "<.001" if pair.p_adjusted < 0.001 else f"{pair.p_adjusted:.3f}".lstrip("0")

@@ -320,8 +320,8 @@ def pairwise(
 # %% ../nbs/30_metrics.ipynb #8a6a81a5
 def format_interval(
     value: float | None, # fraction of 1
-    low: float | None, # of its interval
-    high: float | None,
+    low: float | None = None, # of its interval
+    high: float | None = None,
 ) -> str:
     "Return a value with its interval as text, without the parts that are missing."
     if value is None or np.isnan(value): return "–"

@@ -9,7 +9,6 @@ __all__ = ['TYPES', 'OTHER', 'MIN_EVIDENCE', 'CLOUD', 'ACROSS', 'POINTS', 'TYPE_
 
 # %% ../nbs/37_topic_figures.ipynb #99808a9d
 from collections import Counter
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -19,8 +18,10 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
 from .clean import clean
-from .figures import PALETTE, figure
 from .explore_figures import GRAY, LABEL_COLORS, cloud_image, plot_share_bars
+from .figures import PALETTE, figure
+from .metrics import format_interval
+from .quality import keywords
 from .topics import NO_TOPIC, TopicModel, terms, top_words, topic_shares
 
 # %% ../nbs/37_topic_figures.ipynb #7d8de1af
@@ -89,11 +90,10 @@ def topic_types(
 
 # %% ../nbs/37_topic_figures.ipynb #9cc2b7d5
 def keyword_type(
-    keyword, # as in the data ("forest%20fire"), or missing
+    keyword: str, # decoded ("forest fire"); empty if missing
 ) -> str: # a key of `TYPES`, or `OTHER`
     "Return the first disaster type whose seed words include a word of the keyword."
-    held = set(unquote(keyword).lower().split()) if isinstance(keyword, str) else set()
-    return next((name for name, seeds in TYPES.items() if held & seeds), OTHER)
+    return next((name for name, seeds in TYPES.items() if seeds & {*keyword.split()}), OTHER)
 
 # %% ../nbs/37_topic_figures.ipynb #7112eacd
 def type_agreement(
@@ -101,7 +101,7 @@ def type_agreement(
     names: pd.DataFrame, # as `topic_names` returns them
 ) -> pd.DataFrame: # type by keyword, tweets, and shares: same type by topic, another, no type
     "Return how often a tweet's topic has the type that its keyword names."
-    by_keyword = tweets.keyword.map(keyword_type).to_numpy(dtype=object)
+    by_keyword = keywords(tweets).map(keyword_type).to_numpy(dtype=object)
     by_topic = topic_types(tweets.topic, names).to_numpy(dtype=object)
     rows = []
     for name in TYPES:
@@ -115,11 +115,11 @@ def type_agreement(
 
 # %% ../nbs/37_topic_figures.ipynb #14376d14
 def _common_keywords(
-    keywords: pd.Series, # of one topic's tweets
+    tweets: pd.DataFrame, # keyword: the tweets of one topic
     n: int = 3, # keywords at most
 ) -> str:
     "List the most frequent keywords with their number of tweets; ties alphabetically."
-    counts = Counter(unquote(keyword) for keyword in keywords.dropna())
+    counts = Counter(keyword for keyword in keywords(tweets) if keyword)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     return ", ".join(f"{keyword} ({count:,})" for keyword, count in ranked[:n])
 
@@ -135,7 +135,7 @@ def topic_table(
     for topic, kind in zip(names.topic, names.type):
         own = part[part.topic == topic]
         rows.append((topic, kind, listed[topic], len(own), shares[topic] if len(own) else None,
-                     _common_keywords(own.keyword)))
+                     _common_keywords(own)))
     table = pd.DataFrame(rows, columns=["topic", "type", "top words", "tweets", "disasters",
                                         "keywords"])
     order = pd.DataFrame({"last": table.topic == NO_TOPIC, "share": -table.disasters.astype(float),
@@ -195,23 +195,18 @@ def plot_shares(
     return plot_share_bars("topic", bars, overall)
 
 # %% ../nbs/37_topic_figures.ipynb #bfbd695d
-CLOUD = 15 # words in the cloud of one topic at most
-
 def _topic_cloud(
-    model: TopicModel,
-    topic: int,
+    sizes: dict[str, float], # word -> weight, of one topic
     color: str, # of all words
     seed: int, # of the layout
 ) -> np.ndarray: # uint8 (320, 480, 3), RGB; white for an empty topic
     "Lay out the heaviest words of one topic."
-    known, row = model.vectorizer.get_feature_names_out(), model.components[topic]
-    heaviest = np.argsort(-row, kind="stable")[:CLOUD]
-    sizes = {str(known[i]): float(row[i]) for i in heaviest if row[i] > 0}
     if not sizes: return np.full((320, 480, 3), 255, dtype="uint8")
     return cloud_image(sizes, dict.fromkeys(sizes, color), seed, width=480, height=320,
                        prefer_horizontal=1, relative_scaling=0.4)
 
 # %% ../nbs/37_topic_figures.ipynb #adf53835
+CLOUD = 15 # words in the cloud of one topic at most
 ACROSS = 4 # clouds in a row
 
 def plot_clouds(
@@ -221,13 +216,15 @@ def plot_clouds(
 ) -> Figure:
     "Plot a word cloud for each topic, the largest share of disasters first."
     table = table[table.topic != NO_TOPIC]
+    heaviest, column = top_words(model, CLOUD), model.vectorizer.vocabulary_
     rows = -(-len(table) // ACROSS)
     drawn = figure("Heaviest words by topic; vermilion: mostly disasters, blue: mostly not",
                    height=0.5 + 1.55 * rows)
     grid = drawn.subplots(rows, ACROSS, squeeze=False).ravel()
     for axes in grid: axes.set_axis_off()
     for axes, topic, kind, share in zip(grid, table.topic, table.type, table.disasters):
-        axes.imshow(_topic_cloud(model, topic, _label_color(share), seed), interpolation="bilinear")
+        sizes = {word: model.components[topic, column[word]] for word in heaviest[topic]}
+        axes.imshow(_topic_cloud(sizes, _label_color(share), seed), interpolation="bilinear")
         said = "no tweets" if pd.isna(share) else f"{share:.0%}"
         axes.set_title(f"topic {topic}, {kind}: {said}", fontsize=8)
     return drawn
@@ -305,9 +302,8 @@ def _score_rows(
     majority: float, # accuracy of the majority rule
 ) -> list[tuple[str, str, str]]: # what, value, what it means
     "Describe the score of topics as a classifier."
-    low, high = score["intervals"]["accuracy"]
     return [("accuracy of topic → majority label",
-             f"{score['accuracy']:.3f} ({low:.3f}–{high:.3f})",
+             format_interval(score["accuracy"], *score["intervals"]["accuracy"]),
              f"On validation, with bootstrap 95 % interval. One label for all: {majority:.3f}."),
             ("disasters found (recall)", f"{score['recall']:.0%}",
              f"Of the tweets predicted as disasters, {score['precision']:.0%} are (precision)."),
@@ -330,7 +326,7 @@ def topic_glance(
     typed = topic_types(part.topic, names).isin(TYPES).mean()
     rows = [("do topics separate disasters from other tweets?",
              "partly" if better else "not clearly",
-             f"Accuracy by topic: {gain:+.1f} points against one label for all tweets."),
+             f"Accuracy by topic: {gain:+.1f} points compared with one label for all tweets."),
             ("number of topics", str(len(names) - 1), "How it was chosen is shown below."),
             ("training tweets whose topic names a type of disaster", f"{typed:.0%}",
              "By a small dictionary. Other tweets may report disasters in other words."),
@@ -358,7 +354,7 @@ def _table_rows(
 def _best_type(
     agreed: pd.DataFrame, # as `type_agreement` returns it
 ) -> str:
-    "Name the type whose keywords and topics agree best; a dash if there is none."
+    "Name the type whose keywords and topics agree best; return a dash if there is none."
     if agreed.empty: return "–"
     best = agreed.sort_values(["same type by topic", "tweets"], ascending=False).iloc[0]
     return (f"{best['type by keyword']} ({best['same type by topic']:.0%} of {best['tweets']:,} "

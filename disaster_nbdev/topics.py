@@ -25,10 +25,10 @@ from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 from wordcloud import STOPWORDS
 
-from .vocabulary import words
 from .core import UserError, one_of
-from .figures import figure, PALETTE
+from .figures import PALETTE, figure
 from .metrics import compute_metrics, intervals, predicted
+from .vocabulary import words
 
 # %% ../nbs/36_topics.ipynb #de9e4a08
 # on some list of stop words, yet words of disaster
@@ -70,7 +70,7 @@ def _matrix(
     method: str, # "nmf": TF-IDF; "lda": counts
     min_tweets: int, # different tweets that a word must occur in
 ) -> tuple: # fitted vectorizer, sparse matrix (different tweets with a known word, words)
-    "Count the words of different tweets; raises `UserError` if no word is left."
+    "Count the words of different tweets; raise `UserError` if no word is left."
     different = list(dict.fromkeys(cleaned))
     vectorizer_class = {"nmf": TfidfVectorizer, "lda": CountVectorizer}[method]
     vectorizer = vectorizer_class(analyzer=terms, min_df=min_tweets)
@@ -78,7 +78,7 @@ def _matrix(
     except ValueError: # raised by scikit-learn for an empty vocabulary
         raise UserError(f"Topics need words that occur in at least {min_tweets} different tweets; "
                         f"among these {len(different):,} there is none. They are cleaned as in the "
-                        f"study, which keeps only words of the letters a to z.") from None
+                        "study, which keeps only words of the letters a to z.") from None
     return vectorizer, matrix[matrix.getnnz(1) > 0]
 
 # %% ../nbs/36_topics.ipynb #bacb92c9
@@ -86,7 +86,7 @@ def _checked_number(
     k, # topics asked for
     most: int, # topics that the data allow
 ) -> int: # the same
-    "Return a number of topics that can be fitted; raises `UserError` for any other."
+    "Return a number of topics that can be fitted; raise `UserError` for any other."
     if isinstance(k, bool) or not isinstance(k, (int, np.integer)) or k < 1:
         raise UserError(f"The number of topics must be a whole number from 1 on, not {k!r}.")
     if k > most:
@@ -126,7 +126,7 @@ def fit(
     method: str = "nmf", # a key of `METHODS`
     min_tweets: int = MIN_TWEETS, # different tweets that a word must occur in
 ) -> TopicModel:
-    "Fit topics; raises `UserError` for an unknown method or a number that the tweets do not allow."
+    "Fit topics; raise `UserError` for an unknown method or a number that the tweets do not allow."
     vectorizer, matrix = _matrix(cleaned, one_of("method", method, METHODS), min_tweets)
     k = _checked_number(k, min(matrix.shape))
     decomposition = _decompose(matrix, k, seed, method)
@@ -220,7 +220,7 @@ def agreement(
     b: list[list[str]], # as many topics
 ) -> float: # 0 (no common word) to 1 (the same topics, in any order)
     "Return the mean Jaccard index of the best one-to-one matching."
-    share = np.array([[len({*x} & {*y}) / max(len({*x} | {*y}), 1) for y in b] for x in a])
+    share = np.array([[len({*x} & {*y}) / max(len({*x, *y}), 1) for y in b] for x in a])
     return float(share[linear_sum_assignment(share, maximize=True)].mean())
 
 # %% ../nbs/36_topics.ipynb #c5e0df92
@@ -276,7 +276,7 @@ def number_table(
     min_tweets: int = MIN_TWEETS, # different tweets that a word must occur in
     on_progress: Callable[[str], object] = lambda line: None, # takes a line of text
 ) -> pd.DataFrame: # topics, coherence, stability (means), lowest and highest (stability)
-    "Fit and evaluate each number of topics; raises `UserError` if none can be fitted."
+    "Fit and evaluate each number of topics; raise `UserError` if none can be fitted."
     cleaned = list(cleaned)
     vectorizer, matrix = _matrix(cleaned, "nmf", min_tweets)
     most = min(int(SUBSAMPLE * matrix.shape[0]), matrix.shape[1])
@@ -347,7 +347,7 @@ def evaluate_topics(
     k: int, # topics
     seed: int = 42, # of the bootstrap
     resamples: int = 1000, # of the bootstrap
-) -> dict: # as `evaluation.metrics`, with nmi, ami, ari and `intervals`
+) -> dict: # as `metrics.compute_metrics`, with nmi, ami, ari and `intervals`
     "Evaluate topics as a classifier on validation, with bootstrap 95 % intervals where possible."
     shown = classify(part, validation, k)
     grouped = {"nmi": normalized_mutual_info_score, "ami": adjusted_mutual_info_score,

@@ -60,8 +60,8 @@ def test_occlusion_predicts_once_and_gives_every_word_an_effect(texts):
 
     effects = errors.occlusion(predict_rows, pd.DataFrame({"text": texts}, dtype=object))
     assert len(calls) == (1 if texts else 0)
-    assert ([[word for word, _ in words] for words in effects]
-            == [text.split()[:errors.MOST_WORDS] for text in texts])
+    occluded = [[word for word, _ in words] for words in effects]
+    assert occluded == [text.split()[:errors.MOST_WORDS] for text in texts]
 
 
 class Tags(HTMLParser):
@@ -86,8 +86,8 @@ def test_hostile_tweets_add_no_element_and_no_attribute():
     html.encode("utf-8")
     tags = Tags(html)
     assert not tags.open
-    assert ({tag for tag, _ in tags.seen}
-            == {"style", "div", "p", "ol", "li", "strong", "small", "span", "bdi", "em"})
+    elements = {"style", "div", "p", "ol", "li", "strong", "small", "span", "bdi", "em"}
+    assert {tag for tag, _ in tags.seen} == elements
     assert {name for _, attrs in tags.seen for name in attrs} <= {"class", "title", "dir"}
     assert html.count("<li>") == len(HOSTILE)
     assert not re.search(r"[\x00-\x08\x0b-\x1f]", html)

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 
 from disaster_nbdev import explore
 from disaster_nbdev.clean import clean
-from disaster_nbdev.vocabulary import words
 from disaster_nbdev.split import split
-from disaster_nbdev.vocabulary import build_vocabulary
+from disaster_nbdev.vocabulary import build_vocabulary, words
 
 
 @pytest.fixture(scope="module")
@@ -51,23 +50,24 @@ def test_raw_tokens(kaggle):
     found = values(explore.token_figures(kaggle.train.text))
     assert (found["distinct tokens"], found["tokens that occur once"]) == (16_134, 9_792)
     assert found["tokens per tweet, mean"] == exactly(14.452778142650729)
-    assert ((found["tokens per tweet, median"], found["tokens per tweet, most"],
-             found["tokens per tweet, fewest"]) == (15, 29, 1))
+    lengths = [found[f"tokens per tweet, {name}"] for name in ("median", "most", "fewest")]
+    assert lengths == [15, 29, 1]
 
 
 def test_vocabulary_of_the_cleaned_text(cleaned):
     found = values(explore.frequency_figures(explore.word_frequencies(cleaned)))
-    assert (found == {"vocabulary": 13_230, "words with frequency > 1": 5_677,
-                      "words with frequency = 1": 7_553, "first rank with frequency 1": 5_678})
+    assert found == {"vocabulary": 13_230, "words with frequency > 1": 5_677,
+                     "words with frequency = 1": 7_553, "first rank with frequency 1": 5_678}
 
 
 def test_counts_are_written_as_the_study_wrote_them(kaggle, cleaned):
-    tables = [explore.overview(kaggle).train, explore.overview(kaggle).test,
+    overview = explore.overview(kaggle)
+    tables = [overview.train, overview.test,
               explore.token_figures(kaggle.train.text).value,
               explore.frequency_figures(explore.word_frequencies(cleaned)).value]
     written = {explore.notation(value) for table in tables for value in table}
-    assert (written >= {"7,613", "3,263", "4,342", "3,271", "7,552", "5,080", "221", "3,341",
-                        "16,134", "9,792", "15", "29", "1", "13,230", "5,677", "7,553", "5,678"})
+    assert written >= {"7,613", "3,263", "4,342", "3,271", "7,552", "5,080", "221", "3,341",
+                       "16,134", "9,792", "15", "29", "1", "13,230", "5,677", "7,553", "5,678"}
 
 
 def test_split(kaggle):
@@ -105,8 +105,8 @@ def test_traits_and_duplicates(kaggle):
     counts = found[["train tweets", "test tweets"]].T.to_dict("list")
     assert counts["broken encoding"] == [612, 286] and counts["HTML entity"] == [359, 164]
     assert counts["emoji or pictograph"] == [0, 0]
-    assert (found.loc["web address", ["label 1 with it", "label 1 without it"]].astype(float).round(
-        2).tolist() == [0.55, 0.30])
+    shares = found.loc["web address", ["label 1 with it", "label 1 without it"]]
+    assert shares.tolist() == pytest.approx([0.55, 0.30], abs=0.005)
     repeated = values(explore.duplicate_figures(kaggle.train))
     assert repeated["tweets that repeat an earlier raw text"] == 110
     assert repeated["tweets that repeat an earlier cleaned text"] == 869
