@@ -1,8 +1,8 @@
-__version__ = "0.2.0"
 """Does a tweet report a real disaster? A machine-learning study written in notebooks.
 
 `Classifier` applies a saved run. The modules are the chapters of the study; see README.md.
 """
+__version__ = "0.2.0"
 
 __all__ = ["Classifier"]
 

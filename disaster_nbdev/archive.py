@@ -29,13 +29,13 @@ def short(
 def _number(
     text: str, # of a float in a JSON file
 ) -> float:
-    "Parse a finite number; raises `ValueError` for any other."
+    "Parse a finite number; raise `ValueError` for any other."
     number = float(text)
     if not math.isfinite(number): raise ValueError(f"the number {text[:20]} is not finite")
     return number
 
 def _distinct(pairs: list[tuple]) -> dict:
-    "Convert an object's pairs to a dict; raises `ValueError` if a name occurs twice."
+    "Convert an object's pairs to a dict; raise `ValueError` if a name occurs twice."
     made = dict(pairs)
     if len(made) == len(pairs): return made
     names = [name for name, _ in pairs]
@@ -50,7 +50,7 @@ def parsed(
     data: bytes, # content of a JSON file
     name: str, # of the file, for the message
 ) -> dict:
-    "Parse a file with one JSON object; raises `Damaged` for any other content."
+    "Parse a file with one JSON object; raise `Damaged` for any other content."
     try:
         value = json.loads(data.decode("utf-8"), parse_float=_number, parse_constant=_number,
                            object_pairs_hook=_distinct)
@@ -67,7 +67,7 @@ def typed(
     types: Mapping[str, type], # name -> str, bool, int, float or list
     name: str, # of the file, for the message
 ) -> None:
-    "Check the types of existing values, an int counts as a float; raises `Damaged`."
+    "Check the types of existing values, an int counts as a float; raise `Damaged`."
     for key, wanted in types.items():
         if key not in values or type(values[key]) is wanted: continue
         if wanted is float and type(values[key]) is int: continue
@@ -83,7 +83,7 @@ def _check_members(
     found: list[zipfile.ZipInfo],
     size: int, # bytes of the archive
 ) -> None:
-    "Check the files of an archive before they are unpacked; raises `Damaged`."
+    "Check the files of an archive before they are unpacked; raise `Damaged`."
     names = [each.filename for each in found]
     if unknown := sorted(set(names) - set(WRITTEN)):
         raise Damaged(f"model.keras holds {unknown[0][:60]!r}, which Keras does not write")
@@ -96,7 +96,7 @@ def _check_members(
 def members(
     model: bytes, # content of model.keras
 ) -> dict[str, bytes]: # name -> content
-    "Unpack the archive of a saved network; raises `Damaged` for any other content."
+    "Unpack the archive of a saved network; raise `Damaged` for any other content."
     try:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             _check_members(archive.infolist(), len(model))
@@ -145,7 +145,7 @@ def _check_file(
     for path, link in links.items():
         if not isinstance(link, h5py.HardLink):
             raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} is a link to another "
-                          f"place")
+                          "place")
     found = _datasets(file)
     for path, dataset in found.items(): _check_dataset(path, dataset, size)
     if sum(dataset.nbytes for dataset in found.values()) > size:
@@ -155,7 +155,7 @@ def _check_file(
 def tensors(
     data: bytes, # content of model.weights.h5
 ) -> dict[str, np.ndarray]: # path below `layers` -> weights
-    "Read all weights of the layers; raises `Damaged` for a file that Keras did not write."
+    "Read all weights of the layers; raise `Damaged` for a file that Keras did not write."
     import h5py
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
@@ -165,8 +165,8 @@ def tensors(
             found = {path: dataset[()] for path, dataset in _datasets(file["layers"]).items()}
     except (Damaged, MemoryError): raise
     except Exception as error: # damage raises almost anything
-        raise Damaged(
-            f"model.weights.h5 in model.keras is not a whole HDF5 file ({short(error)})") from None
+        raise Damaged("model.weights.h5 in model.keras is not a whole HDF5 file "
+                      f"({short(error)})") from None
     for path, values in found.items():
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             raise Damaged(f"model.weights.h5 in model.keras: {path[:80]} holds numbers that are "
@@ -195,7 +195,7 @@ def _is_layer(one) -> bool: # one: a JSON value
 def top_layers(
     network: dict, # content of config.json in the archive
 ) -> dict[str, dict]: # name -> description
-    "Return the layers of a network; raises `Damaged` if the file describes none."
+    "Return the layers of a network; raise `Damaged` if the file describes none."
     inside = network.get("config")
     found = inside.get("layers") if isinstance(inside, dict) else None
     if not isinstance(found, list) or not all(map(_is_layer, found)):
@@ -220,9 +220,9 @@ def check_structure(
     wanted = _expected_inputs(settings, contextual)
     finetuned = contextual and settings.finetune # not every encoder uses segments
     if inputs != wanted and not (finetuned and "token_ids" in inputs < wanted):
-        refuse(f"with the embedding {settings.embedding[:60]} it would read "
-               f"{', '.join(sorted(wanted))}, "
-               f"but the network reads {', '.join(sorted(inputs))[:100] or 'nothing'}")
+        expected, found = (", ".join(sorted(names)) for names in (wanted, inputs))
+        refuse(f"with the embedding {settings.embedding[:60]} it would read {expected}, but the "
+               f"network reads {found[:100] or 'nothing'}")
     cells = {name.removeprefix("bidirectional_") for name, one in layers.items()
              if one["class_name"] == "Bidirectional"}
     if cells != {settings.cell} - {"none"}:
@@ -272,7 +272,7 @@ def check_sizes(
 def array_of(
     path: Path, # .npy
 ) -> np.ndarray: # memory-mapped, of numbers
-    "Open an array of numbers without reading it; raises `Damaged`, and `OSError` if absent."
+    "Open an array of numbers without reading it; raise `Damaged`, and `OSError` if absent."
     try: found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (FileNotFoundError, PermissionError): raise
     except Exception as error: # a malformed header raises almost anything

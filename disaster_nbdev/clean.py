@@ -77,7 +77,7 @@ def _repair_mojibake(
 
 # %% ../nbs/10_clean.ipynb #2c7c574d
 PLAIN = (str.maketrans("\u2018\u2019\u00b4\u201c\u201d\u00ab\u00bb\u2013\u2122\u00ae\u00a9",
-                       "\'\'\'\"\"\"\"-   ", "\u00ad\ufe0e\ufe0f") | {0x2014: "--", 0x130: "I"})
+                       "'''\"\"\"\"-   ", "\u00ad\ufe0e\ufe0f") | {0x2014: "--", 0x130: "I"})
 # no character has such a number, and Python refuses to parse thousands of digits
 HUGE = re.compile(r"&#\d{1000,};?")
 NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -318,7 +318,7 @@ def cleaner(
     # of the run's vectors, or a function that returns them, called once per call; for 'aware'
     ranks: Ranks | dict[str, int] | None = None,
 ) -> Cleaner: # cleaned tweets have words separated by white space
-    "Return a cleaning for a stream of tweets; raises `UserError` for an unknown name."
+    "Return a cleaning for a stream of tweets; raise `UserError` for an unknown name."
     return CLEANINGS[one_of("cleaning", name, CLEANINGS)](ranks)
 
 # %% ../nbs/10_clean.ipynb #a9b994cf
@@ -327,12 +327,12 @@ def clean(
     name: str = "study", # a key of `CLEANINGS`
     ranks: Ranks | dict[str, int] | None = None, # as for `cleaner`
 ) -> list[str]: # cleaned tweets, words separated by white space
-    "Clean many tweets; raises `UserError` for an unknown name."
+    "Clean many tweets; raise `UserError` for an unknown name."
     return cleaner(name, ranks)(texts)
 
 # %% ../nbs/10_clean.ipynb #bfc42d9f
 # what each cleaning keeps of a tweet; for messages
-KEEPS = {"study": "words of the letters a to z", "aware": "words of letters, digits and pictures"}
+KEEPS = {"study": "words of the letters a to z", "aware": "words, numbers and common signs"}
 
 def kept_by(
     name: str, # a key of `CLEANINGS`

