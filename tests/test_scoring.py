@@ -139,8 +139,8 @@ def test_json_keeps_every_character_and_parquet_every_type(saved, tmp_path):
     pq.write_table(table, tmp_path/"in.parquet")
     score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.parquet"), saved)
     assert pq.read_table(tmp_path/"out.parquet").select(table.column_names).equals(table)
-    assert ("which cannot be written as CSV" in said(
-        lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved)))
+    assert "which cannot be written as CSV" in said(
+        lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved))
 
 
 def test_the_keyword_is_read_from_its_column(saved, tmp_path):
@@ -159,8 +159,8 @@ def test_operating_points_and_priorities(saved, tmp_path):
         score_file(str(source), str(tmp_path/"out.csv"), saved, point=point)
         scored = got(tmp_path/"out.csv")
         assert scored.label.tolist() == (given > threshold).astype(int).tolist()
-        assert (scored.priority.tolist() == np.select([given > 0.4, given > 0.3],
-                                                      ["high", "medium"], "low").tolist())
+        assert scored.priority.tolist() == np.select([given > 0.4, given > 0.3],
+                                                     ["high", "medium"], "low").tolist()
     answer = asked(source, "--run", saved, "--operating-point", "recall-0.99")
     assert "Unknown operating point 'recall-0.99'" in answer
     assert "this run has balanced, recall-0.90, recall-0.95" in answer
@@ -201,8 +201,8 @@ def test_a_hostile_file_is_one_sentence_and_leaves_the_output_alone(content, sen
                                                                     tmp_path):
     (tmp_path/"in.csv").write_bytes(content)
     (tmp_path/"out.csv").write_text("precious")
-    assert (sentence in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"),
-                                                saved, workers=1)))
+    assert sentence in said(lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"),
+                                               saved, workers=1))
     assert (tmp_path/"out.csv").read_text() == "precious" and len(list(tmp_path.iterdir())) == 2
 
 
@@ -241,8 +241,8 @@ def test_files_that_are_none(saved, tmp_path):
             == f"{tmp_path}/none.parquet cannot be read: No such file or directory.")
     assert "is a folder: name a file" in score(source, tmp_path)
     assert "each need a name" in score("", "-")
-    assert ("The input and the output each need a name" in asked(source, "--run", saved, "--output",
-                                                                 ""))
+    assert "The input and the output each need a name" in asked(source, "--run", saved, "--output",
+                                                                "")
     for closed, sentence in [("<&-", "Standard input is closed"), (">&-", "")]:
         answer = run("bash", "-c",
                      f"disaster score {'-' if sentence else source} --run {saved} {closed}")
@@ -260,17 +260,17 @@ def test_columns_that_cannot_be_kept_are_one_sentence(saved, tmp_path):
         words = sentence(pa.table({"text": text, "raw": raw}), target)
         assert words == (f"The column raw holds binary, which cannot be written as {name}: write "
                          f"Parquet.")
-    assert ("list<element: binary>, which cannot be written as JSON lines" in sentence(
-        pa.table({"text": text, "raw": pa.array([[b"a"]])}), "out.jsonl"))
-    assert ("has the column text twice" in sentence(pa.table([text, text], names=["text", "text"]),
-                                                    "out.csv"))
-    assert ("is damaged" in sentence(pa.table(
-        {"text": pa.Array.from_buffers(pa.string(), 1, raw.buffers())}), "out.csv"))
+    assert "list<element: binary>, which cannot be written as JSON lines" in sentence(
+        pa.table({"text": text, "raw": pa.array([[b"a"]])}), "out.jsonl")
+    assert "has the column text twice" in sentence(pa.table([text, text], names=["text", "text"]),
+                                                   "out.csv")
+    assert "is damaged" in sentence(pa.table(
+        {"text": pa.Array.from_buffers(pa.string(), 1, raw.buffers())}), "out.csv")
     pq.write_table(pa.table({"text": text, "x": [float("nan")], "deep": [[{"y": float("inf")}]]}),
                    source)
     score_file(str(source), str(tmp_path/"out.jsonl"), saved)
-    assert (json.loads((tmp_path/"out.jsonl").read_text(),
-                       parse_constant=lambda name: pytest.fail(name))["deep"] == [{"y": None}])
+    assert json.loads((tmp_path/"out.jsonl").read_text(),
+                      parse_constant=lambda name: pytest.fail(name))["deep"] == [{"y": None}]
 
 
 def test_no_row_is_taken_for_the_end(saved, tmp_path):
@@ -294,8 +294,8 @@ def test_odd_tables_that_are_scored(saved, tmp_path):
     assert (scored(b'"my\ntext",text\r\n"a\r\nb","x, ""y"""\r\n').iloc[0, :2].tolist()
             == ["a\r\nb", 'x, "y"'])
     assert scored(b'text\n"' + b"fire " * 600_000 + b'"\n').text.str.len().tolist() == [3_000_000]
-    assert (scored("text\n\U0001F525\n<b>\n=1+1\n\u202Eerif\n\x07\n".encode()).probability.astype(
-        float).between(0, 1).tolist() == [True] * 5)
+    assert scored("text\n\U0001F525\n<b>\n=1+1\n\u202Eerif\n\x07\n".encode()).probability.astype(
+        float).between(0, 1).tolist() == [True] * 5
 
 
 def test_a_table_of_many_chunks_is_scored_the_same_by_any_number_of_workers(saved, tmp_path):
@@ -369,8 +369,8 @@ def test_a_killed_run_goes_on_and_a_second_one_is_refused(long, saved, tmp_path)
     target = tmp_path/"out.csv"
     process = begun(source, target, saved, 2)
     process.send_signal(signal.SIGSTOP)
-    assert ("is being written by another run" in said(
-        lambda: score_file(str(source), str(target), saved)))
+    assert "is being written by another run" in said(
+        lambda: score_file(str(source), str(target), saved))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not target.exists() and len(list((tmp_path/".out.csv.parts").glob("*.part"))) >= 2
@@ -428,8 +428,8 @@ def test_a_worker_that_is_killed_is_one_sentence(long, saved, tmp_path, monkeypa
     def ending(workers, run):
         with real(workers, run) as pool: yield Ending(pool)
     monkeypatch.setattr(file_module, "processes", ending)
-    assert ("A worker process was ended from outside" in said(
-        lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2)))
+    assert "A worker process was ended from outside" in said(
+        lambda: score_file(str(long[0]), str(tmp_path/"out.csv"), saved, workers=2))
     assert (tmp_path/".out.csv.parts").is_dir()
 
 
