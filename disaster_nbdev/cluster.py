@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from multiprocessing import resource_tracker
 
-
 from .core import UserError
 from .provenance import LOADED, code_hash
 

@@ -15,24 +15,22 @@ from pathlib import Path
 
 import pandas as pd
 
+from .calibration import calibration_table, fit_temperature, operating_points
+from .calibration import operating_table, prevalence_table
 from .compare import STUDY, of_recipes, read_leaderboard, run_table, same_data
 from .compare import with_study
-from .core import UserError
+from .compare_repeats import optimism, paired, repeats_findings, summary
+from .compare_repeats import summary_table
+from .core import UserError, atomic_write
 from .embedding import is_contextual
 from .errors import describe_slices
-from .metrics import describe_confusion, mcnemar, metric_table
 from .figures import plot_accuracy
-from .core import atomic_write
-from .calibration import calibration_table, operating_points, operating_table
-from .calibration import prevalence_table, fit_temperature
+from .metrics import describe_confusion, mcnemar, metric_table
 from .page_records import accuracy, composition_block, duplicates_block
-from .page_records import markdown_table, noise_block, read_json_record
-from .page_records import slices_table, split_sizes_block
+from .page_records import markdown_table, noise_block, read_json_record, slices_table
+from .page_records import split_sizes_block
 from .record import Record, read_records
-from .compare_repeats import optimism, paired, repeats_findings, summary
-from .repeats import read_repeats
-from .compare_repeats import summary_table
-from .repeats import all_predictions
+from .repeats import all_predictions, read_repeats
 
 # %% ../nbs/52_documents.ipynb #3a7446fc
 def markers(name: str) -> tuple[str, str]: # start, end

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
 
-from .csvfile import BYTES, SHORT, show_names, open_file, unpacking
 from .core import UserError
+from .csvfile import BYTES, SHORT, open_file, show_names, unpacking
 
 # %% ../nbs/60_jsonlines.ipynb #9a3033c3
 def unique_fields(pairs: list[tuple[str, object]]) -> dict: # pairs: of one JSON object

@@ -17,12 +17,12 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from .data import Dataset
 from .core import file_lock
+from .data import Dataset
 from .process import check_ended, ended_by_signals
 from .recipes import Job, template_path
-from .site import SAMPLE_BANNER, read_page, write_site
 from .record import report_folder
+from .site import SAMPLE_BANNER, read_page, write_site
 from .status import leaves_record, page_key, plan, write_page_key
 
 # %% ../nbs/56_launcher.ipynb #c8ca3263

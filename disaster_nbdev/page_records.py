@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COUNTS', 'SOAK_KEYS', 'TRIAL_KEYS', 'markdown_table', 'datasheet', 'write_datasheet', 'read_json_record',
            'noise_block', 'composition_block', 'duplicates_block', 'split_sizes_block', 'accuracy', 'write_slices',
-           'slices_table', 'read_soak', 'soak_table', 'soak_summary']
+           'slices_table', 'read_soak', 'faults', 'soak_table', 'soak_summary']
 
 # %% ../nbs/51_page_records.ipynb #a230e6f2
 import html, json
@@ -17,12 +17,11 @@ import pandas as pd
 
 from . import quality
 from .compare import of_recipes
-from .split import split, SPLITS
+from .core import UserError, atomic_write
 from .data import Dataset
-from .core import UserError
 from .errors import error_slices
-from .core import atomic_write
 from .record import Record, read_records, to_json
+from .split import SPLITS, split
 
 # %% ../nbs/51_page_records.ipynb #ae03387e
 def markdown_table(
@@ -248,7 +247,7 @@ def read_soak(report: Path) -> dict: # as tests/soak.py writes it
     return facts
 
 # %% ../nbs/51_page_records.ipynb #bb33a8f7
-def _faults(trial: dict) -> dict[str, bool]: # column of the table -> whether it happened
+def faults(trial: dict) -> dict[str, bool]: # column of the table -> whether it happened
     "Return which faults a trial found."
     return {"hangs": trial["hang"], "orphans": bool(trial["orphans"]),
             "damaged": bool(trial["damaged"]), "tracebacks": trial["traceback"],
@@ -262,17 +261,17 @@ def soak_table(facts: dict) -> pd.DataFrame: # one row per process and signal
     for target, name in dict.fromkeys((trial["target"], trial["signal"]) for trial in killed):
         chosen = [trial for trial in killed if (trial["target"], trial["signal"]) == (target, name)]
         codes = Counter("none" if trial["code"] is None else trial["code"] for trial in chosen)
-        faults = pd.DataFrame(map(_faults, chosen)).sum().to_dict()
+        found = pd.DataFrame(map(faults, chosen)).sum().to_dict()
         rows.append({"process": target, "signal": name, "kills": len(chosen),
                      "exit codes": ", ".join(f"{code} ({n})" for code, n in codes.most_common()),
-                     **faults})
+                     **found})
     return pd.DataFrame(rows)
 
 # %% ../nbs/51_page_records.ipynb #da15d4aa
 def soak_summary(facts: dict) -> str: # Markdown
     "Return what was killed, how often something failed, and where the test ran."
     killed = [trial for trial in facts["trials"] if trial["killed"]]
-    failed = sum(any(_faults(trial).values()) for trial in killed)
+    failed = sum(any(faults(trial).values()) for trial in killed)
     result = f"**{failed} of the trials failed.**" if failed else "No trial failed."
     late = len(facts["trials"]) - len(killed)
     stopped = ("" if len(killed) >= facts["kills"]

@@ -17,13 +17,12 @@ from pathlib import Path
 import yaml
 
 from .baseline import BASELINES
+from .core import UserError, one_of, project_root
 from .data import Dataset
-from .core import one_of, project_root, UserError
-from .split import parts
-from .embedding import is_contextual, split_name, source_of
+from .embedding import is_contextual, source_of, split_name
 from .notebooks import parse, project_notebooks
 from .site import GROUPS, is_page_name
-
+from .split import parts
 
 # %% ../nbs/54_recipes.ipynb #3fd9b737
 @dataclass(frozen=True)

@@ -11,13 +11,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .core import UserError
-from .core import temp_path, file_lock, new_file, private_folder, remove
-from .core import remove_abandoned
+from .core import UserError, file_lock, new_file, private_folder, remove
+from .core import remove_abandoned, temp_path
 
 # %% ../nbs/62_resumable.ipynb #8c4639e7
-REASONS = {"input": "the input has changed", "run": "the run is another",
-           "options": "the options are others", "code": "the program is another"}
+REASONS = {"input": "the input has changed", "run": "the run has changed",
+           "options": "the options have changed", "code": "the code has changed"}
 
 def difference(old: dict, new: dict) -> str | None: # what differs, in words
     "Return why parts cannot be used; `None` if they can."

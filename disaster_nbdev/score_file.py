@@ -20,17 +20,17 @@ from pathlib import Path
 import numpy as np
 
 from .cluster import Unfinished, dask_executor, work_reported
-from .csvfile import missing_column, show_names
 from .core import UserError
-from .jsonlines import Lines, converting_command, nested_path
-from .process import ASKED, check_ended, pool
-from .provenance import code_hash
+from .csvfile import missing_column, show_names
 from .featurizer import load_featurizer
+from .jsonlines import Lines, converting_command, nested_path
+from .process import check_ended, pool
+from .provenance import code_hash
 from .resumable import Parts, Progress, locked, plural
 from .scoring import ADDED, Decision, SavedRun, decide, decision, load_run, open_run
 from .scoring import operating_facts, runs_on_numpy, score_counted, text_limit
-from .tables import FORMATS, READ_ONLY, Format, Rows, as_rows, chunk_bytes
-from .tables import chunks, format_of, header_bytes, join_parts
+from .tables import FORMATS, READ_ONLY, Format, Rows, as_rows, chunk_bytes, chunks
+from .tables import format_of, header_bytes, join_parts
 
 # %% ../nbs/65_score_file.ipynb #bbccf8b7
 class InlineExecutor:
@@ -176,8 +176,8 @@ def with_texts(
     rows = chunk.blank(job.text_column)
     if rows and not job.skip:
         raise UserError(f"{chunk.where(rows[0])}: no text in {show_names(job.text_column)} "
-                        f"(absent, " f"empty or blank): add it, or leave such rows out with "
-                        f"--skip-without-text.")
+                        "(absent, empty or blank): add it, or leave such rows out with "
+                        "--skip-without-text.")
     progress.skipped += len(rows)
     return chunk.without(rows) if rows else chunk
 
@@ -316,14 +316,13 @@ def score_resumable(work: Work) -> None:
         parts = Parts(folder, note_of(work.job))
         try:
             reason = parts.begin()
-            if reason: say(f"Starting over, since {reason} since an earlier run was stopped.")
+            if reason: say(f"Starting over: {reason} since an earlier run was stopped.")
             elif reason is None: say("Resuming an earlier run.")
             score_parts(work, parts)
         except BaseException as error:
             wrong_input = isinstance(error, UserError) and not isinstance(error, Unfinished)
-            keep = work.job.source != "-" and (bool(ASKED) or not wrong_input)
+            keep = work.job.source != "-" and not wrong_input
             if keep: work.progress.stop("run the same command again to resume")
-            check_ended() # HDF5 may have turned the signal into an error of its own
             raise
         finally:
             if not keep: parts.remove()
@@ -387,5 +386,5 @@ def summary(
     if done.skipped: yield f"{plural(done.skipped, 'row')} without a text {were} left out."
     if done.cut:
         now = " of those scored now" if done.kept else ""
-        yield (f"{plural(done.cut, 'text')}{now} went on after what the run reads ({done.reach}): "
-               f"the rest was not read.")
+        yield (f"{plural(done.cut, 'text')}{now} exceeded what the run reads ({done.reach}): "
+               "the rest was not read.")

@@ -17,16 +17,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .fallback import probabilities, settled, is_stable
 from .archive import Damaged, check_sizes, check_structure, members, parsed, short
 from .archive import tensors, top_layers, typed
 from .core import UserError, project_root, resolve
 from .encoder import SEQ_LEN
-from .fallback import computable
-from .predictor import opened_network, read_network
-from .process import check_ended
+from .fallback import computable, is_stable, probabilities, settled
 from .featurizer import TRUNCATED, keyword_words, load_featurizer, run_files, unusable
 from .featurizer import word_inputs
+from .predictor import opened_network, read_network
+from .process import check_ended
 from .vocabulary import MAX_SEQ_LEN
 
 # %% ../nbs/63_scoring.ipynb #635264b9
@@ -95,7 +94,7 @@ def runs_on_numpy(run: SavedRun) -> bool:
     try: return check_weights(run)
     except Damaged as error: reason = str(error)
     except KeyError as error: reason = f"{error.args[0]} is missing"
-    check_ended() # an interrupted library may look like a damaged file
+    check_ended() # HDF5 turns a signal into an error of its own
     raise unusable(run.folder, reason)
 
 # %% ../nbs/63_scoring.ipynb #89597b6f
@@ -134,6 +133,7 @@ def open_run(run: SavedRun) -> Predictor:
         return predict
     except (UserError, MemoryError): raise
     except Exception as error: # a damaged file can raise almost anything
+        check_ended() # and so can a library that a signal interrupts
         raise unusable(run.folder, f"model.keras: {short(error)}") from None
 
 # %% ../nbs/63_scoring.ipynb #0d49cde1
@@ -170,7 +170,7 @@ def score_counted(
 # %% ../nbs/63_scoring.ipynb #6f47182b
 def text_limit(run: SavedRun) -> str: # such as: 100 known words
     "Return how much of a text a run reads."
-    return f"{MAX_SEQ_LEN} known words" if runs_on_numpy(run) else f"{SEQ_LEN} word pieces"
+    return f"{MAX_SEQ_LEN} known words" if runs_on_numpy(run) else f"{SEQ_LEN} subword tokens"
 
 # %% ../nbs/63_scoring.ipynb #b5461908
 @dataclass(frozen=True)

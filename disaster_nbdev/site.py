@@ -16,8 +16,7 @@ from html import escape, unescape
 from pathlib import Path
 
 import disaster_nbdev
-from .core import UserError
-from .core import atomic_write
+from .core import UserError, atomic_write
 from .html_output import SYMBOLS, is_inside, printable
 
 # %% ../nbs/53_site.ipynb #fd2ef06a

@@ -15,14 +15,13 @@ from pathlib import Path
 from papermill import inspect_notebook
 
 from .baseline import available
+from .core import UserError, atomic_write
 from .data import Dataset
-from .core import UserError
-from .core import atomic_write
 from .provenance import code_hash
 from .recipes import TEMPLATES, Job, template_path
-from .site import read_page
 from .record import baseline_config, code_changes, models_folder, read_record
 from .record import report_folder, run_code, vector_file, why_stale
+from .site import read_page
 
 # %% ../nbs/55_status.ipynb #13be88a1
 def leaves_record(job: Job) -> bool:
@@ -258,16 +257,9 @@ def report_status(
         if not found[page].reason: found[page] = status(found[page].job, report, dataset, True)
     return list(found.values())
 
-def plan(
-    dataset: Dataset,
-    report: Path, # from `report_folder`
-    training: list[Job], # training runs wanted, each after the one it needs
-    force: bool = False, # run also what is current
-    models: bool = False, # whether the saved models are wanted too
-) -> list[Job]:
+def plan(*arguments) -> list[Job]: # arguments: as for `report_status`
     "Return the jobs to run: everything out of date, and every run fine-tuned from one."
-    found = report_status(dataset, report, training, force, models)
-    return [each.job for each in found if each.reason]
+    return [each.job for each in report_status(*arguments) if each.reason]
 
 # %% ../nbs/55_status.ipynb #99b08414
 def describe_plan(

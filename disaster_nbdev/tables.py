@@ -18,10 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .csvfile import BYTES, as_strings, csv_tables, check_unique, layout_of
-from .csvfile import show_names
-from .csvfile import open_file, unpacking
 from .core import UserError, one_of
+from .csvfile import BYTES, as_strings, check_unique, csv_tables, layout_of, open_file
+from .csvfile import show_names, unpacking
 from .jsonlines import Lines, jsonl_chunks, raw_fields
 
 # %% ../nbs/61_tables.ipynb #878b087b
@@ -109,7 +108,7 @@ class Rows:
         held = column.type.value_type if dictionary else column.type
         if not any(is_type(held) for is_type in TEXT_TYPES):
             raise UserError(f"{self.source}: the column {show_names(name)} holds {column.type}, "
-                            f"not " f"text.")
+                            "not text.")
         return pc.fill_null(column.cast(pa.string()), "")
 
     def texts(self, name: str) -> list[str]:
@@ -216,7 +215,7 @@ def holds_binary(kind: pa.DataType) -> bool:
 def unwritable(name: str, kind: pa.DataType | str, form: str) -> UserError: # to be raised
     "Return the error for a column that a format cannot hold."
     return UserError(f"The column {show_names(name)} holds {kind}, which cannot be written as "
-                     f"{form}: " f"write Parquet.")
+                     f"{form}: write Parquet.")
 
 # %% ../nbs/61_tables.ipynb #40864204
 def csv_fields(

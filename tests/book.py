@@ -15,8 +15,8 @@ sys.path.insert(0, str(ROOT))
 DIRECTIVE = re.compile(r"^#\|.*\n?", re.MULTILINE)  # for nbdev, not for a reader
 LIMIT = 600  # seconds that one cell may take
 PARTS = {"0": "00–09 Foundations and data", "1": "10–19 Text", "2": "20–29 Models",
-         "3": "30–39 Evaluation", "4": "40–49 Experiments", "5": "50–59 The report",
-         "6": "60–69 Use"}
+         "3": "30–39 Evaluation and exploration", "4": "40–49 Experiments and comparison",
+         "5": "50–59 The report", "6": "60–69 Use"}
 
 
 def chapters() -> list[Path]:

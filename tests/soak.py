@@ -28,8 +28,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT/"tests")]
-from disaster_nbdev.core import UserError
-from disaster_nbdev.core import atomic_write
+from disaster_nbdev import page_records
+from disaster_nbdev.core import UserError, atomic_write
 from disaster_nbdev.process import ended_by_signals
 from disaster_nbdev.provenance import git_commit
 from disaster_nbdev.record import read_record, to_json
@@ -234,7 +234,7 @@ files = {{path.name: path.read_text() for path in record.folder.iterdir()}}
 until = time.monotonic() + 2
 while time.monotonic() < until:  # so many kills hit a write
     write_folder(record.folder, files)
-    with whole_folder(models_folder(report)/"soak") as fresh:
+    with atomic_folder(models_folder(report)/"soak") as fresh:
         for name in "abcd": (fresh/name).write_bytes(bytes([seed]) * 2_000_000)
 ''']
 
@@ -340,11 +340,8 @@ def opened(path: Path, kills: int, seed: int, resume: bool) -> dict:
 
 
 def faults(tried: dict) -> list[str]:
-    """Return the faults of one trial."""
-    wrong = {"hang": tried["hang"], "orphans": tried["orphans"], "damaged": tried["damaged"],
-             "left over": tried["left_over"], "next run wrong": not tried["equal"],
-             "traceback": tried["traceback"]}
-    return [name for name, found in wrong.items() if found]
+    """Return the faults of one trial, as the page about the soak names them."""
+    return [name for name, found in page_records.faults(tried).items() if found]
 
 
 def soak(output: Path, kills: int, seed: int, resume: bool) -> int:  # trials with faults

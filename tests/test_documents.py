@@ -22,13 +22,13 @@ def report(sample, tmp_path_factory):
     write_ensemble(folder, sample, folds, "stacked")
     tables = {part: baseline.predictions(part) for part in ("train", "validation", "test")}
     worse = (tables | {"validation": record.prediction_table(tables["validation"],
-                                                           1 - tables["validation"].probability)})
+                                                             1 - tables["validation"].probability)})
     for name, embedding, said in (("gru", "glove", worse), ("encoder", "minilm", tables)):
         record.write_record(folder, f"{name}-{embedding}", sample, "train", said, kind="network",
-                          seconds=60.0, parameters={"total": 9, "trainable": 4},
-                          device={"kind": "cpu", "name": "2 cores"},
-                          config={"recipe": name, "cell": "gru", "embedding": embedding,
-                                  "split": "study", "seed": 42})
+                            seconds=60.0, parameters={"total": 9, "trainable": 4},
+                            device={"kind": "cpu", "name": "2 cores"},
+                            config={"recipe": name, "cell": "gru", "embedding": embedding,
+                                    "split": "study", "seed": 42})
     page_records.write_datasheet(folder, sample)
     page_records.write_slices(folder, sample)
     return folder

@@ -152,5 +152,5 @@ def test_a_published_page_names_no_machine_and_loads_nothing(path):
 
 
 def test_the_published_report_is_small_enough_to_be_cloned():
-    assert (sum(path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()
-                and "notebooks" not in path.parts) < 25e6)
+    assert sum(path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()
+               and "notebooks" not in path.parts) < 25e6

@@ -179,8 +179,8 @@ def test_cells_are_folded_as_promised(tmp_path):
                 cell(source="cell = 'gru'", tags=["injected-parameters"]),
                 cell(source="work()", stderr="\x1b[33ma warning\x1b[0m"))
     details = {d.summary.get_text(): d for d in soup.find("main").find_all("details")}
-    assert (list(details) == ["Parameters", "Parameters of this run", "Code",
-                              "Messages of the libraries"])
+    assert list(details) == ["Parameters", "Parameters of this run", "Code",
+                             "Messages of the libraries"]
     assert [name for name, d in details.items() if d.has_attr("open")] == ["Parameters of this run"]
     assert details["Messages of the libraries"].pre.get_text().strip() == "a warning"
     assert "skip_exec" not in soup.get_text()

@@ -153,8 +153,8 @@ def test_the_leaderboard_is_read_by_the_same_reader(tmp_path):
         b"sep=;\r\nrun;score;date\r\ngru-glove;0.5;2026-01-02\r\n")
     assert read_leaderboard(tmp_path) == {"gru-glove": 0.5}
     (tmp_path/"leaderboard.csv").write_bytes(b'run,score,date\ngru-glove,"0.5" or so,2026-01-02\n')
-    assert ("leaderboard.csv, row 2: text follows the closing quotation mark" in said(
-        lambda: read_leaderboard(tmp_path)))
+    assert "leaderboard.csv, row 2: text follows the closing quotation mark" in said(
+        lambda: read_leaderboard(tmp_path))
 
 
 MIDDLES = [b"", b'"', b"\r", b'say "hi"', b'"x""', b"\xef\xbb\xbf"]
@@ -210,11 +210,11 @@ def test_scores_of_nasty_texts_are_read_by_score_and_by_training(saved, tmp_path
         score_file(str(tmp_path/"in.jsonl"), str(tmp_path/target), saved)
         assert read_tweets(tmp_path/target, labeled=True)["text"].tolist() == frame.text.tolist()
         kind = format_of(target)
-        assert ([text for chunk in chunks(str(tmp_path/target), kind, wanted=["text"])
-                 for text in chunk.texts("text")] == frame.text.tolist())
+        assert [text for chunk in chunks(str(tmp_path/target), kind, wanted=["text"])
+                for text in chunk.texts("text")] == frame.text.tolist()
     (tmp_path/"nul.jsonl").write_text('{"text": "fire\\u0000"}\n')
-    assert ("holds a NUL character, which cannot be written as CSV" in said(
-        lambda: score_file(str(tmp_path/"nul.jsonl"), str(tmp_path/"out.csv"), saved)))
+    assert "holds a NUL character, which cannot be written as CSV" in said(
+        lambda: score_file(str(tmp_path/"nul.jsonl"), str(tmp_path/"out.csv"), saved))
     assert score_file(str(tmp_path/"nul.jsonl"), str(tmp_path/"out.jsonl"), saved).rows == 1
 
 
@@ -242,19 +242,19 @@ def test_there_is_no_probability_for_no_text(line, saved, tmp_path):  # noqa: F8
 def test_a_text_of_another_kind_is_refused(value, saved, tmp_path):  # noqa: F811
     (tmp_path/"in.jsonl").write_text('{"text": "fire"}\n{"text": %s}\n' % value)
     for skip in (False, True):
-        assert ("in.jsonl, line 2: the field text holds" in said(
+        assert "in.jsonl, line 2: the field text holds" in said(
             lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"), saved,
-                               skip_without_text=skip)))
+                               skip_without_text=skip))
 
 
 def test_rows_without_text_in_other_forms(saved, tmp_path):  # noqa: F811
     (tmp_path/"in.csv").write_text('id,text\n1,fire\n2,\n3,"  "\n4,flood\n')
     pq.write_table(pa.table({"id": [1, 2, 3], "text": ["fire", None, "flood"]}),
                    tmp_path/"in.parquet")
-    assert ("in.csv, row 3: no text" in said(
-        lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved)))
-    assert ("in.parquet, row 2: no text" in said(
-        lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved)))
+    assert "in.csv, row 3: no text" in said(
+        lambda: score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved))
+    assert "in.parquet, row 2: no text" in said(
+        lambda: score_file(str(tmp_path/"in.parquet"), str(tmp_path/"out.csv"), saved))
     for source, ids, skipped in [("in.csv", [1, 4], 2), ("in.parquet", [1, 3], 1)]:
         done = score_file(str(tmp_path/source), str(tmp_path/"out.csv"), saved,
                           skip_without_text=True)
@@ -287,8 +287,8 @@ def test_a_dotted_name_reads_a_nested_field(saved, tmp_path):  # noqa: F811
     assert next(chunks(str(tmp_path/"both.jsonl"), Format("jsonl"))).texts("data.text") == ["calm"]
     table = pa.table({"data.text": ["calm"], "data": [{"text": "fire"}]})
     assert Rows(table).texts("data.text") == ["calm"]
-    assert ("holds binary, not text" in said(
-        lambda: Rows(pa.table({"data": [{"text": b"fire"}]})).texts("data.text")))
+    assert "holds binary, not text" in said(
+        lambda: Rows(pa.table({"data": [{"text": b"fire"}]})).texts("data.text"))
     assert Rows(pa.table({"text": pa.array(["a"], pa.large_string())})).texts("text") == ["a"]
 
 
@@ -334,8 +334,8 @@ def test_the_way_out_that_is_named_works(name, content, what, saved, tmp_path): 
 ], ids=lambda value: value[:40] if isinstance(value, str) else "")
 def test_lines_that_cannot_be_understood(line, sentence, saved, tmp_path):  # noqa: F811
     (tmp_path/"in.jsonl").write_bytes(line)
-    assert (sentence in said(lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"),
-                                                saved)))
+    assert sentence in said(lambda: score_file(str(tmp_path/"in.jsonl"), str(tmp_path/"out.jsonl"),
+                                               saved))
 
 
 def test_values_stay_as_they_are_written(saved, tmp_path):  # noqa: F811
@@ -346,29 +346,29 @@ def test_values_stay_as_they_are_written(saved, tmp_path):  # noqa: F811
     assert (tmp_path/"out.jsonl").read_text().startswith(line[:-1])
     score_file(str(tmp_path/"in.json"), str(tmp_path/"out.csv"), saved)
     row = pd.read_csv(tmp_path/"out.csv", dtype=str, keep_default_na=False).iloc[0]
-    assert (row.iloc[:8].tolist() == ["798021801540321281",
-                                      "12345678901234567890.12345678901234567890", "-0", "1E5",
-                                      '{"b": [1,  2.50]}', "true", "", "fire"])
+    assert row.iloc[:8].tolist() == ["798021801540321281",
+                                     "12345678901234567890.12345678901234567890", "-0", "1E5",
+                                     '{"b": [1,  2.50]}', "true", "", "fire"]
 
 
 def test_endings(saved, tmp_path):  # noqa: F811
     (tmp_path/"in.txt").write_text("text\nfire\n")
-    assert ("name the format with --format" in said(
-        lambda: score_file(str(tmp_path/"in.txt"), "-", saved)))
+    assert "name the format with --format" in said(
+        lambda: score_file(str(tmp_path/"in.txt"), "-", saved))
     assert score_file(str(tmp_path/"in.txt"), str(tmp_path/"out.csv"), saved, form="csv").rows == 1
     (tmp_path/"in.TSV").write_text("text\nfire, big\n")
     assert score_file(str(tmp_path/"in.TSV"), str(tmp_path/"out.tsv"), saved).rows == 1
     assert (tmp_path/"out.tsv").read_text().startswith("text\tprobability")
-    assert ("which is not supported; save it as CSV" in said(
-        lambda: score_file(str(tmp_path/"in.xlsx"), "-", saved)))
-    assert ("is not a known format" in said(lambda: score_file(str(tmp_path/"in.TSV"),
-                                                        str(tmp_path/"out.json"), saved)))
+    assert "which is not supported; save it as CSV" in said(
+        lambda: score_file(str(tmp_path/"in.xlsx"), "-", saved))
+    assert "is not a known format" in said(
+        lambda: score_file(str(tmp_path/"in.TSV"), str(tmp_path/"out.json"), saved))
     (tmp_path/"two.csv").write_text(",,text\n0,0,fire\n")
     score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.csv"), saved)
     assert (tmp_path/"out.csv").read_text().startswith(
         ",,text,probability,label,priority\n0,0,fire,")
-    assert ("several columns without a name, which only CSV can hold" in said(
-        lambda: score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.jsonl"), saved)))
+    assert "several columns without a name, which only CSV can hold" in said(
+        lambda: score_file(str(tmp_path/"two.csv"), str(tmp_path/"out.jsonl"), saved))
 
 
 def test_long_texts_are_counted(saved, tmp_path):  # noqa: F811
@@ -424,8 +424,7 @@ def test_ids_are_kept_exactly_all_the_way(ids, tmp_path):
         assert (both.loc[dataset.train.id].tolist()
                 == dataset.train.target.tolist()), "each id keeps its own label"
         assert record.predictions("test").id.tolist() == dataset.test.id.tolist()
-        assert (why_stale(tmp_path, record.name, record.run["config"], dataset,
-                               "baseline") is None)
+        assert why_stale(tmp_path, record.name, record.run["config"], dataset, "baseline") is None
     folded, fold = experiment.write_cross_validation(tmp_path, dataset, "bayes-words", folds=3)
     judged = experiment.labeled_predictions(read_record(folded.folder))
     assert experiment.by_fold(judged, dataset.train["id"], fold).tweets.sum() == len(dataset.train)
@@ -443,11 +442,11 @@ def test_ids_are_kept_exactly_all_the_way(ids, tmp_path):
 def test_ids_and_labels_that_are_refused(tmp_path):
     def sentence(ids, labels=None):
         return said(lambda: load(folder_of(ids, tmp_path/"data", labels)))
-    assert ("column id: 798021801540321281 occurs twice" in sentence(
-        [*WIDE[:20], WIDE[0], *WIDE[20:]]))
+    assert "column id: 798021801540321281 occurs twice" in sentence(
+        [*WIDE[:20], WIDE[0], *WIDE[20:]])
     assert "row 3, column id: an id is needed" in sentence([WIDE[0], "", *WIDE[1:]])
-    assert ("row 3, column id: an id is needed, of characters that can be seen, not" in sentence(
-        [WIDE[0], "a\rb", *WIDE[1:]]))
+    assert "row 3, column id: an id is needed, of characters that can be seen, not" in sentence(
+        [WIDE[0], "a\rb", *WIDE[1:]])
     for label in ("2", "true", " 1", "-1", "0.5", "1e0", "yes"):
         answer = sentence(WIDE, [label, *["0", "1"] * 30])
         assert f"row 2, column target: the label is 0 or 1, not '{label}'" in answer
