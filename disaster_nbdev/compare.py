@@ -16,11 +16,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from .data import Dataset, read_table
 from .core import UserError
+from .data import Dataset, read_table
 from .metrics import pairwise
-from .record import config_differences
-from .record import Record
+from .record import config_differences, Record
 
 # %% ../nbs/48_compare.ipynb #0c2df131
 STUDY = pd.DataFrame([ # source: the study's results table
@@ -143,7 +142,7 @@ def same_data(
 ) -> list[Record]: # the same records
     "Return the records; raise `UserError` when they use different training files."
     hashes = [record.run["data"]["train_sha256"] for record in records]
-    majority = max(set(hashes), key=hashes.count, default=None)
+    majority = max(hashes, key=hashes.count, default=None) # the first of a tie
     others = [record.name for record, found in zip(records, hashes) if found != majority]
     if others:
         raise UserError(f"These records use other training data than the rest and cannot be "
@@ -225,7 +224,7 @@ def with_study(
 # %% ../nbs/48_compare.ipynb #6860559a
 def validation_pairs(
     records: list[Record],
-) -> pd.DataFrame: # what `evaluation.pairwise` returns
+) -> pd.DataFrame: # what `metrics.pairwise` returns
     "Test all pairs of runs on the validation rows; raise `UserError` for different rows."
     return pairwise({record.name: record.predictions("validation") for record in records})
 
@@ -233,10 +232,9 @@ def validation_pairs(
 def significantly_different(
     pairs: pd.DataFrame, # what `validation_pairs` returned
     run: str,
-    level: float = 0.05, # for the adjusted p-value
 ) -> set[str]:
     "Return the runs whose accuracy differs significantly from that of `run`."
-    significant = pairs[pairs["p_adjusted"] < level] if len(pairs) else pairs
+    significant = pairs[pairs["p_adjusted"] < 0.05]
     found = [{a, b} for a, b in zip(significant["a"], significant["b"]) if run in (a, b)]
     return set().union(*found) - {run}
 
@@ -329,7 +327,7 @@ def conclusion(
     pairs: pd.DataFrame, # what `validation_pairs` returned
 ) -> str: # Markdown
     "Return what can be concluded from the paired tests."
-    significant = int((pairs["p_adjusted"] < 0.05).sum()) if len(pairs) else 0
+    significant = int((pairs["p_adjusted"] < 0.05).sum())
     parts = [f"Of {len(pairs)} differences between two runs, {significant} remain significant "
              f"after Holm's correction. The order of the others may depend on the split and the "
              f"seed."]
@@ -342,7 +340,7 @@ def conclusion(
 # %% ../nbs/48_compare.ipynb #a3e31fd8
 def _duplicates_question(dataset: Dataset, repeated: int) -> str:
     "Return how many training tweets repeat an earlier one, and what that leaves open."
-    from disaster_nbdev.explore import duplicate_figures # heavy: it loads matplotlib
+    from disaster_nbdev.explore import duplicate_figures # it loads SciPy
     counts = duplicate_figures(dataset.train).set_index("what")["value"]
     remedy = ("Only the runs on three splits show how much of the accuracy depends on them."
               if repeated else "A split that groups duplicates, or holds out whole keywords, would "

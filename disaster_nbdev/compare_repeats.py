@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .split import SPLITS
 from .core import UserError
 from .figures import figure, PALETTE, style_axes
-from .metrics import bootstrap_counts, compute_metrics, holm
+from .metrics import bootstrap_counts, compute_metrics, holm, predicted
+from .split import SPLITS
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -38,10 +38,10 @@ def by_split_and_seed(
 
 # %% ../nbs/49_compare_repeats.ipynb #ba3e73cc
 def _ordered_splits(names: Iterable[str]) -> list[str]:
-    "Return the different splits in the order of `data.SPLITS`, unknown ones last."
+    "Return the different splits in the order of `split.SPLITS`, unknown ones last."
     found = list(dict.fromkeys(names))
-    return [name for name in SPLITS if name in found] + [name for name in found
-                                                         if name not in SPLITS]
+    known = [name for name in SPLITS if name in found]
+    return known + [name for name in found if name not in SPLITS]
 
 # %% ../nbs/49_compare_repeats.ipynb #145a590d
 def correct_shares(
@@ -49,7 +49,7 @@ def correct_shares(
     # split -> a row per tweet (id, target), a column per run: share of the seeds that are right
 ) -> dict[str, pd.DataFrame]:
     "Return how often each tweet is classified correctly; raise `UserError` for unequal tweets."
-    correct = (table["probability"] > 0.5) == (table["target"] == 1)
+    correct = predicted(table["probability"]) == table["target"]
     right = table.assign(right=correct.astype("float64"))
     found = {}
     for name in _ordered_splits(table["split"]):
@@ -91,8 +91,8 @@ def summary(
                      resampled_means(by_tweet.to_numpy(), seed)).T)}
     found[["low", "high"]] = [intervals[key] for key in found.index]
     ranked = found.reset_index().sort_values("mean", ascending=False, kind="stable")
-    position = {name: number for number, name in enumerate(_ordered_splits(table["split"]))}
-    return ranked.sort_values("split", key=lambda names: names.map(position), kind="stable",
+    splits = _ordered_splits(table["split"])
+    return ranked.sort_values("split", key=lambda names: names.map(splits.index), kind="stable",
                               ignore_index=True)
 
 # %% ../nbs/49_compare_repeats.ipynb #d2d077be
@@ -171,7 +171,7 @@ def sign_flip(
     extreme = 0
     for _ in range(FLIPS // 500):
         signs = 2.0 * rng.integers(0, 2, (500, len(differences))) - 1
-        extreme = extreme + (np.abs(signs @ differences) >= observed).sum(0)
+        extreme += (np.abs(signs @ differences) >= observed).sum(0)
     return (1 + extreme) / (1 + FLIPS)
 
 # %% ../nbs/49_compare_repeats.ipynb #77cdf7fc
@@ -292,14 +292,13 @@ def means_text(
 def plot_differences(
     table: pd.DataFrame, # name, difference, low, high (fractions of 1), p_adjusted
     title: str, # what is compared with what
-    level: float = 0.05, # for the adjusted p-value
 ) -> "Figure":
     "Plot differences in accuracy with their intervals; hollow markers are not significant."
     drawn = figure(title, 5.6, 1.4 + 0.42 * len(table))
     axes = style_axes(drawn.add_subplot(), "Difference in accuracy (percentage points)", "")
     axes.axvline(0, color=PALETTE["grey"], linewidth=1)
     for y, row in enumerate(table.itertuples()):
-        significant = row.p_adjusted < level
+        significant = row.p_adjusted < 0.05
         color = PALETTE["green"] if row.difference > 0 else PALETTE["disaster"]
         if not significant: color = PALETTE["grey"]
         axes.hlines(y, 100 * row.low, 100 * row.high, color=color, linewidth=2)

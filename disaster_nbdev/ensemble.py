@@ -9,19 +9,22 @@ __all__ = ['METHODS', 'error_correlation', 'plot_error_correlation', 'error_corr
 
 # %% ../nbs/43_ensemble.ipynb #adcd0703
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
-from .data import Dataset
 from .core import one_of, UserError
+from .data import Dataset
+from .experiment import labeled_predictions, out_of_fold_tables
 from .figures import figure, style_axes
 from .metrics import holm, pairwise
-from .experiment import grouped_folds, labeled_predictions, out_of_fold_tables
 from .record import Record, read_record, write_record
+from .split import grouped_folds
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
 
@@ -62,9 +65,7 @@ def error_correlation_text(
     correlation: pd.DataFrame, # what `error_correlation` returned
 ) -> str:
     "Return the correlations as a sentence, the alternative text of the plot."
-    names = list(correlation)
-    pairs = [f"{a} and {b} {correlation.loc[a, b]:.2f}"
-             for number, a in enumerate(names) for b in names[number + 1:]]
+    pairs = [f"{a} and {b} {correlation.loc[a, b]:.2f}" for a, b in combinations(correlation, 2)]
     return f"Correlation of the members' errors: {'; '.join(pairs)}."
 
 # %% ../nbs/43_ensemble.ipynb #8478f079
@@ -98,8 +99,7 @@ def members_of(
 # %% ../nbs/43_ensemble.ipynb #4835ebc6
 def log_odds(probabilities: np.ndarray) -> np.ndarray: # the same shape
     "Return log odds, with probabilities clipped to 0.001–0.999."
-    clipped = np.clip(probabilities, 0.001, 0.999)
-    return np.log(clipped / (1 - clipped))
+    return logit(np.clip(probabilities, 0.001, 0.999))
 
 # %% ../nbs/43_ensemble.ipynb #e84c09fc
 def _aligned_log_odds(
@@ -129,9 +129,8 @@ def average(
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, list[float]]: # probabilities of labeled and test, weights
     "Average the members' log odds with equal weights."
-    def mean(values: np.ndarray) -> np.ndarray: return 1 / (1 + np.exp(-values.mean(axis=1)))
     members = labeled.shape[1]
-    return mean(labeled), mean(test), [1 / members] * members
+    return expit(labeled.mean(axis=1)), expit(test.mean(axis=1)), [1 / members] * members
 
 # %% ../nbs/43_ensemble.ipynb #190fe681
 def stacked(
@@ -142,13 +141,12 @@ def stacked(
 ) -> tuple[np.ndarray, np.ndarray, list[float]]: # probabilities of labeled and test, weights
     "Stack the members with a cross-validated logistic regression."
     from sklearn.linear_model import LogisticRegression
-    targets = dataset.train["target"].to_numpy()
-    out_of_fold = np.zeros(len(labeled))
-    for kept, held in grouped_folds(dataset.train, 5, seed):
-        model = LogisticRegression(C=1.0, max_iter=1000).fit(labeled[kept], targets[kept])
-        out_of_fold[held] = model.predict_proba(labeled[held])[:, 1]
-    final = LogisticRegression(C=1.0, max_iter=1000).fit(labeled, targets)
-    return out_of_fold, final.predict_proba(test)[:, 1], final.coef_[0].tolist()
+    from sklearn.model_selection import cross_val_predict
+    model, targets = LogisticRegression(max_iter=1000), dataset.train["target"].to_numpy()
+    folds = grouped_folds(dataset.train, 5, seed)
+    out_of_fold = cross_val_predict(model, labeled, targets, cv=folds, method="predict_proba")
+    model.fit(labeled, targets)
+    return out_of_fold[:, 1], model.predict_proba(test)[:, 1], model.coef_[0].tolist()
 
 # %% ../nbs/43_ensemble.ipynb #2cce4cba
 METHODS = {"average": average, "stacked": stacked}
@@ -181,7 +179,7 @@ def compare_with_members(
     predictions: Mapping[str, pd.DataFrame], # run -> what `labeled_predictions` returned
     ensembles: Sequence[str], # names of runs
     members: Sequence[str], # names of runs
-) -> pd.DataFrame: # what `evaluation.pairwise` returns, adjusted for all rows
+) -> pd.DataFrame: # what `metrics.pairwise` returns, adjusted for all rows
     "Test each ensemble, a, against each member, b, on the labeled tweets."
     pairs = pd.concat([pairwise({a: predictions[a], b: predictions[b]})
                        for a in ensembles for b in members], ignore_index=True)
@@ -201,7 +199,7 @@ def weight_table(
 # %% ../nbs/43_ensemble.ipynb #fc58ff8b
 def ensemble_findings(
     figures: Mapping[str, Mapping], # run -> metrics of its out-of-fold predictions
-    pairs: pd.DataFrame, # `evaluation.pairwise` of one ensemble, a, with each member, b
+    pairs: pd.DataFrame, # `metrics.pairwise` of one ensemble, a, with each member, b
 ) -> str: # Markdown
     "Summarize whether an ensemble is better than its members."
     ensemble, members = pairs["a"].iloc[0], pairs["b"].tolist()

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['FILES', 'REQUIRED_KEYS', 'report_folder', 'models_folder', 'baseline_config', 'used_entries', 'run_code', 'made_by',
            'prediction_table', 'split_metrics', 'operating_of', 'vector_file', 'to_json', 'write_folder', 'Record',
-           'write_record', 'read_predictions', 'read_record', 'read_records', 'code_changes', 'why_stale',
-           'config_differences']
+           'write_record', 'read_predictions', 'read_facts', 'read_record', 'read_each', 'read_records', 'code_changes',
+           'why_stale', 'config_differences']
 
 # %% ../nbs/40_record.ipynb #bf6287e4
-import dataclasses, json, math, os
-from collections.abc import Mapping
+import json, math, os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .data import Dataset
-from .core import project_root, UserError
-from .embedding import files_of
-from .metrics import intervals, compute_metrics, predicted
-from .core import atomic_folder
 from .calibration import operating_facts
+from .core import atomic_folder, project_root, UserError
+from .data import Dataset
+from .embedding import files_of
+from .metrics import compute_metrics, intervals, predicted
 from .provenance import changed_parts, code_parts, git_commit, hash_of, versions
 
 # %% ../nbs/40_record.ipynb #f068b7c8
@@ -45,7 +44,7 @@ def models_folder(
 # %% ../nbs/40_record.ipynb #87e230a8
 def baseline_config(
     name: str, # a key of `baseline.BASELINES`
-    split_name: str = "study", # a key of `data.SPLITS`
+    split_name: str = "study", # a key of `split.SPLITS`
     seed: int = 42,
 ) -> dict: # as run.json holds it
     "Return the configuration of a baseline's run, with the keys that networks use."
@@ -63,8 +62,8 @@ def used_entries(
     used = {registry: [config[name]] for registry, name in settings.items() if name in config}
     if "embedding" not in config: return used
     vectors = str(config["embedding"])
-    return (used | {"EMBEDDINGS": [vectors, *vectors.split("+")],
-                    "BASELINES": [f"{config.get('recipe')}-{vectors}"]})
+    return used | {"EMBEDDINGS": [vectors, *vectors.split("+")],
+                   "BASELINES": [f"{config.get('recipe')}-{vectors}"]}
 
 # %% ../nbs/40_record.ipynb #0be10423
 def run_code(
@@ -178,8 +177,7 @@ def write_record(
     name: str, # of the run
     dataset: Dataset,
     template: str, # the report template that made it
-    # train, validation, test: what `prediction_table` returned
-    predictions: dict[str, pd.DataFrame],
+    predictions: dict[str, pd.DataFrame], # train, validation, test: from `prediction_table`
     history: pd.DataFrame | None = None, # epoch, loss, accuracy, val_loss, val_accuracy, seconds
     **facts, # config, seconds, ... as run.json holds them
 ) -> Record:
@@ -206,45 +204,63 @@ def read_predictions(
     return pd.read_csv(path, dtype={"id": "str"}, keep_default_na=False,
                        na_values={"probability": [""]})
 
-# %% ../nbs/40_record.ipynb #b1b01734
-# next to run.json
+# %% ../nbs/40_record.ipynb #ad524eb1
+def read_facts(
+    path: Path, # a JSON file of a record, such as run.json
+    required: set[str], # keys that it must have
+) -> dict:
+    "Read the facts of a record; raise `UserError` if absent, damaged or of another schema."
+    try: facts = json.loads(path.read_text(encoding="utf-8"))
+    except OSError: raise UserError(f"There is no record in {path.parent}.") from None
+    except ValueError:
+        raise UserError(f"{path} is damaged; delete the folder and run again.") from None
+    if not isinstance(facts, dict) or facts.get("schema") != 1 or required - facts.keys():
+        raise UserError(f"{path} is not a record of schema 1; delete the folder and run again.")
+    return facts
+
+# %% ../nbs/40_record.ipynb #716b91f5
+# files next to run.json
 FILES = ("predictions_train.csv", "predictions_validation.csv", "predictions_test.csv",
          "submission.csv")
-# of run.json
+# keys of run.json
 REQUIRED_KEYS = {"name", "template", "kind", "config", "data", "metrics", "parameters", "seconds",
                  "created", "code_sha256"}
 
+# %% ../nbs/40_record.ipynb #b1b01734
 def read_record(
     folder: Path, # reports/<dataset>/runs/<run>
 ) -> Record:
     "Read one record; raise `UserError` if it is absent, damaged or of another schema."
-    file = folder/"run.json"
-    try: run = json.loads(file.read_text(encoding="utf-8"))
-    except OSError: raise UserError(f"There is no record in {folder}.") from None
-    except ValueError:
-        raise UserError(f"{file} is damaged; delete the folder and run again.") from None
-    if not isinstance(run, dict) or run.get("schema") != 1 or REQUIRED_KEYS - run.keys():
-        raise UserError(f"{file} is not a record of schema 1; delete the folder and run again.")
+    run = read_facts(folder/"run.json", REQUIRED_KEYS)
     missing = [name for name in FILES if not (folder/name).is_file()]
     if missing:
         raise UserError(f"The record {folder.name} lacks {missing[0]}; delete the folder and run "
                         f"again.")
     return Record(folder.name, folder, run)
 
-# %% ../nbs/40_record.ipynb #7af93072
-def read_records(
-    report: Path, # what `report_folder` returned
-    # a list that takes a sentence for each damaged record; None: raise
-    damaged: list[str] | None = None,
-) -> list[Record]: # by name
-    "Read all records of a report; raise `UserError` for a damaged one, or note it in `damaged`."
-    records = []
-    for path in sorted((report/"runs").glob("[!.]*/run.json")):
-        try: records.append(read_record(path.parent))
+# %% ../nbs/40_record.ipynb #ebe6cbbd
+def read_each(
+    folders: Iterable[Path],
+    read: Callable, # folder -> record; raises `UserError`
+    damaged: list[str] | None = None, # takes a sentence for each damaged record; None: raise
+) -> list: # what `read` returned
+    "Read a record from each folder; raise `UserError` for a damaged one, or note it in `damaged`."
+    found = []
+    for folder in folders:
+        try: found.append(read(folder))
         except UserError as error:
             if damaged is None: raise
             damaged.append(str(error))
-    return records
+    return found
+
+# %% ../nbs/40_record.ipynb #7af93072
+def read_records(
+    report: Path, # what `report_folder` returned
+    damaged: list[str] | None = None, # as for `read_each`
+) -> list[Record]: # by name
+    "Read all records of a report; raise `UserError` for a damaged one, or note it in `damaged`."
+    folders = sorted(path.parent for path in (report/"runs").glob("[!.]*/run.json"))
+    return read_each(folders, read_record, damaged)
 
 # %% ../nbs/40_record.ipynb #4d52c99b
 def code_changes(

@@ -8,18 +8,18 @@ __all__ = ['LATER_STEPS', 'REQUIRED', 'ablation_steps', 'single_changes', 'plain
            'all_predictions', 'write_ablation', 'read_ablation']
 
 # %% ../nbs/47_repeats.ipynb #1cf5ee64
-import dataclasses, json
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from .data import Dataset
 from .core import UserError
+from .data import Dataset
 from .experiment import repeated_evaluation
-from .record import baseline_config, config_differences, made_by, read_predictions
-from .record import to_json, vector_file, write_folder
+from .record import baseline_config, config_differences, made_by, read_each
+from .record import read_facts, read_predictions, to_json, vector_file, write_folder
 
 # %% ../nbs/47_repeats.ipynb #a885d9e0
 # step -> fields, changed after all others and before the vectors
@@ -33,7 +33,7 @@ def _vector_steps(start: str, full: str) -> list[tuple[str, dict]]: # step, chan
     joined = ["+".join(parts[:number]) for number in range(1, len(parts) + 1)]
     known = joined.index(start) + 1 if start in joined else 0
     return [(f"{part} vectors", {"embedding": name})
-            for part, name in list(zip(parts, joined))[known:]]
+            for part, name in zip(parts[known:], joined[known:])]
 
 # %% ../nbs/47_repeats.ipynb #44c7f987
 def ablation_steps(
@@ -106,8 +106,8 @@ def references(
 # %% ../nbs/47_repeats.ipynb #1d5c5211
 def changes_table(
     variants: Mapping, # name -> RunConfig
-    compared: Mapping[str, str], # what `repeats.references` returned
-) -> pd.DataFrame: # variant, compared with, what differs
+    compared: Mapping[str, str], # what `references` returned
+) -> pd.DataFrame: # variant, compared with, what differs (there, here)
     "Return the settings in which each variant differs from its reference."
     plain = {name: plain_config(config) for name, config in variants.items()}
     return pd.DataFrame([{"variant": name, "compared with": other,
@@ -120,7 +120,7 @@ def ablate(
     trainer_for: Callable, # RunConfig -> `experiment.Trainer`, such as `experiment.trainer_of`
     dataset: Dataset,
     variants: Mapping, # name -> RunConfig
-    split: str = "grouped", # a key of `data.SPLITS`
+    split: str = "grouped", # a key of `split.SPLITS`
     seeds: Sequence[int] = (42, 43, 44),
 ) -> pd.DataFrame: # run (the variant), split, seed, id, target, probability
     "Train every variant with every seed and return the validation predictions of one split."
@@ -155,12 +155,12 @@ def _valid_values(table: pd.DataFrame, seeds: list[str]) -> bool:
 # %% ../nbs/47_repeats.ipynb #3f616428
 def read_long(
     path: Path, # predictions.csv
-    facts: dict, # seeds, splits, data
+    facts: dict, # seeds, splits, data: of the record
 ) -> pd.DataFrame: # run and split where present, seed, id, target, probability
     "Read what `to_wide` returned; raise `UserError` when it is damaged."
     seeds = [str(seed) for seed in facts["seeds"]]
     damaged = UserError(f"{path} is damaged or gone; delete the folder and run again.")
-    try: table = read_predictions(path, facts.get("data") or {})
+    try: table = read_predictions(path, facts["data"])
     except (OSError, ValueError): raise damaged from None
     if not {"split", "id", "target", *seeds} <= set(table): raise damaged
     if set(table["split"]) != set(facts["splits"]): raise damaged
@@ -172,7 +172,7 @@ def read_long(
 # %% ../nbs/47_repeats.ipynb #4c2e2e36
 @dataclass(frozen=True)
 class RepeatedRun:
-    "Represent the record of one configuration on several splits and seeds."
+    "Hold the record of one configuration on several splits and seeds."
     name: str # of the single run
     folder: Path
     facts: dict # splits.json
@@ -223,39 +223,32 @@ def write_repeats(
     return RepeatedRun(name, write_folder(report/"splits"/name, files), facts)
 
 # %% ../nbs/47_repeats.ipynb #a047c659
-# of splits.json
-REQUIRED = {"name", "kind", "config", "seeds", "splits", "data", "seconds", "created",
-            "code_sha256"}
+# keys of splits.json, besides those of every record of this notebook
+REQUIRED = {"name", "kind", "config", "seconds", "created", "code_sha256"}
 
 # %% ../nbs/47_repeats.ipynb #5d601c61
-def _read_facts(path: Path, required: set[str]) -> dict:
+def _checked_facts(path: Path, required: set[str]) -> dict:
     "Read the facts of a record; raise `UserError` when it is absent or damaged."
-    try: facts = json.loads(path.read_text(encoding="utf-8"))
-    except OSError: raise UserError(f"There is no record in {path.parent}.") from None
-    except ValueError:
-        raise UserError(f"{path} is damaged; delete the folder and run again.") from None
-    whole = isinstance(facts, dict) and facts.get("schema") == 1 and not required - facts.keys()
-    if not whole or not all(isinstance(facts[name], list) for name in ("seeds", "splits")):
-        raise UserError(f"{path} is not a record of schema 1; delete the folder and run again.")
+    facts = read_facts(path, required | {"seeds", "splits", "data"})
+    if not all(isinstance(facts[name], list) for name in ("seeds", "splits")):
+        raise UserError(f"{path} is damaged; delete the folder and run again.")
     return facts
+
+# %% ../nbs/47_repeats.ipynb #521b6017
+def _read_repeated_run(folder: Path) -> RepeatedRun: # folder: reports/<dataset>/splits/<run>
+    "Read one record; raise `UserError` when its facts or its predictions are damaged."
+    run = RepeatedRun(folder.name, folder, _checked_facts(folder/"splits.json", REQUIRED))
+    run.table() # raises when the predictions are damaged
+    return run
 
 # %% ../nbs/47_repeats.ipynb #eb6f6399
 def read_repeats(
     report: Path, # folder of the report
-    # a list that collects a sentence per damaged record; None: raise
-    damaged: list[str] | None = None,
+    damaged: list[str] | None = None, # as for `record.read_each`
 ) -> list[RepeatedRun]: # by name
-    "Read all repeated evaluations of a report; raise `UserError` at a damaged one."
-    found = []
-    for path in sorted((report/"splits").glob("[!.]*/splits.json")):
-        try:
-            run = RepeatedRun(path.parent.name, path.parent, _read_facts(path, REQUIRED))
-            run.table() # raises when the predictions are damaged
-            found.append(run)
-        except UserError as error:
-            if damaged is None: raise
-            damaged.append(str(error))
-    return found
+    "Read all repeated evaluations; raise `UserError` for a damaged one, or note it in `damaged`."
+    folders = sorted(path.parent for path in (report/"splits").glob("[!.]*/splits.json"))
+    return read_each(folders, _read_repeated_run, damaged)
 
 # %% ../nbs/47_repeats.ipynb #88e47455
 def all_predictions(
@@ -289,6 +282,5 @@ def read_ablation(
     report: Path, # folder of the report
 ) -> tuple[dict, pd.DataFrame]: # ablation.json; what `ablate` returned
     "Read an ablation; raise `UserError` when it is absent or damaged."
-    facts = _read_facts(report/"ablation"/"ablation.json",
-                        {"variants", "compared", "seeds", "splits", "data"})
+    facts = _checked_facts(report/"ablation"/"ablation.json", {"variants", "compared"})
     return facts, read_long(report/"ablation"/"predictions.csv", facts)

@@ -50,8 +50,8 @@ def _open_journal(
     except OSError as error:
         raise UserError(f"{path} cannot be used for a search: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError, AssertionError):
-        raise UserError(f"{path} is no file of a search, or is damaged: name another, or delete "
-                        f"it.") from None
+        raise UserError(f"{path} is not a file of a search, or it is damaged; name another or "
+                        f"delete it.") from None
 
 # %% ../nbs/44_search_storage.ipynb #cd15bede
 # schemes of the addresses that Optuna accepts

@@ -18,14 +18,15 @@ import numpy as np
 import pandas as pd
 
 from .clean import CLEANINGS
-from .data import Dataset
 from .core import UserError
-from .split import split
+from .data import Dataset
+from .experiment import network_trainer
+from .metrics import compute_metrics
 from .model import POOLINGS, SCHEDULES
 from .provenance import code_hash
-from .split import grouped_folds
-from .experiment import network_trainer
+from .record import prediction_table
 from .search_storage import load_optuna, open_storage
+from .split import grouped_folds, split
 from .training import RunConfig, prepared_frames, validated
 
 # %% ../nbs/45_tuning.ipynb #205c5b75
@@ -109,7 +110,7 @@ def frames_for(
     seed: int = 42,
 ) -> dict[str, pd.DataFrame]: # train, validation (for early stopping), held
     "Return the rows for training, early stopping and evaluation; raise `UserError` for too few."
-    kept, stop = next(iter(grouped_folds(part, STOPPING, seed)))
+    kept, stop = next(grouped_folds(part, STOPPING, seed))
     return {"train": part.iloc[kept], "validation": part.iloc[stop], "held": held}
 
 # %% ../nbs/45_tuning.ipynb #7326b25a
@@ -140,15 +141,13 @@ def fold_scores(
     folds: list[dict[str, pd.DataFrame]], # what `fold_frames` returned
 ) -> Iterator[tuple[float, float]]: # log loss (nats) and accuracy (fraction of 1) of each fold
     "Train and evaluate fold by fold; raise `UserError` if the training diverges."
-    from sklearn.metrics import log_loss
     trainer = network_trainer(config)
     for number, frames in enumerate(folds):
         with _silent(): probability = trainer(frames, config.seed + number)["held"]
         if not np.isfinite(probability).all():
             raise UserError("The network gives no numbers: lower learning_rate.")
-        target = frames["held"]["target"].to_numpy()
-        accuracy = float(((probability > 0.5) == target).mean())
-        yield float(log_loss(target, probability, labels=[0, 1])), accuracy
+        figures = compute_metrics(frames["held"]["target"], probability)
+        yield figures["log_loss"], figures["accuracy"]
 
 # %% ../nbs/45_tuning.ipynb #5dce7e93
 def trial_code() -> str: # 64 hexadecimal digits
@@ -262,9 +261,9 @@ def base_of(
     "Return the recipe on the grouped split with fewer epochs; raise `UserError` if it fine-tunes."
     _check_numbers(epochs=(epochs, 1))
     if recipe.finetune_from:
-        raise UserError(f"{recipe.recipe or 'This configuration'} goes on from "
-                        f"{recipe.finetune_from}; a search trains from the start: choose another "
-                        f"recipe.")
+        raise UserError(f"{recipe.recipe or 'This configuration'} fine-tunes a saved run of "
+                        f"{recipe.finetune_from}, but a search trains from scratch: choose "
+                        f"another recipe.")
     return validated(dataclasses.replace(recipe, epochs=min(recipe.epochs, epochs),
                                          split="grouped"))
 
@@ -345,13 +344,12 @@ def importance(
 def validation_predictions(
     config: RunConfig,
     dataset: Dataset,
-) -> pd.DataFrame: # id, target, probability (of class 1), label (0 or 1)
+) -> pd.DataFrame: # what `record.prediction_table` returns
     "Train on the training part of the grouped split and predict its validation part."
     part, validation = split(dataset.train, "grouped")
     frames = frames_for(part, validation, config.seed)
     with _silent(): probability = network_trainer(config)(frames, config.seed)["held"]
-    table = validation[["id", "target"]].reset_index(drop=True)
-    return table.assign(probability=probability, label=(probability > 0.5).astype(int))
+    return prediction_table(validation, probability)
 
 # %% ../nbs/45_tuning.ipynb #160b5f56
 def with_all_epochs(
@@ -373,10 +371,10 @@ def verdict(
     if difference:
         more = "more" if difference > 0 else "fewer"
         comparison = f"right on {abs(difference):.1%} {more} of them than the recipe"
-    conclusion = "The search paid off."
-    if difference < 0: conclusion = "The search did harm: keep the recipe."
     if p_value >= 0.05:
         conclusion = ("This difference is not significant: it remains open whether the search "
                       "paid off.")
+    elif difference < 0: conclusion = "The search did harm: keep the recipe."
+    else: conclusion = "The search paid off."
     return (f"On {tweets:,} tweets that the search has not seen, the best configuration is "
             f"{comparison} (McNemar p = {p_value:.3f}). {conclusion}")

@@ -211,7 +211,7 @@ def test_vectors_that_cannot_be_read_end_the_search(toy, base, quick, tmp_path):
 @pytest.mark.parametrize("content", ["id,target\n1,0\n", "x", '{"a": 1}\n', '{"op_code": "x"}\n'])
 def test_a_file_that_is_no_search_is_left_alone(content, toy, base, tmp_path):
     (tmp_path/"a.journal").write_text(content)
-    with pytest.raises(UserError, match="no file of a search"):
+    with pytest.raises(UserError, match="not a file of a search"):
         tuning.search(base, toy, 1, tmp_path/"a.journal")
     assert (tmp_path/"a.journal").read_text() == content
 
