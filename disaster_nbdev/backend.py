@@ -36,9 +36,9 @@ def own_settings() -> Iterator[None]:
 # %% ../nbs/07_backend.ipynb #00bb4930
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true") # take a GPU's memory as it is needed
-if "xla_cpu_multi_thread_eigen" not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = (f"{os.environ.get('XLA_FLAGS', '')} "
-                               f"--xla_cpu_multi_thread_eigen=false".strip())
+_flags = os.environ.get("XLA_FLAGS", "")
+if "xla_cpu_multi_thread_eigen" not in _flags:
+    os.environ["XLA_FLAGS"] = f"{_flags} --xla_cpu_multi_thread_eigen=false".strip()
 with quiet_stderr(), own_settings():
     import tensorflow as tf # which imports Keras as well
     import keras

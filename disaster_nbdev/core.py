@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PAPERMILL', 'LONG_TEXT', 'ADDRESS', 'NO_FOLLOW', 'UserError', 'one_of', 'given_parameters', 'check_parameters',
            'composed', 'project_root', 'resolve', 'temp_path', 'hold', 'new_file', 'remove', 'remove_abandoned',
-           'atomic_write', 'atomic_folder', 'private_folder', 'file_lock', 'cache_folder', 'cache_file', 'read_cache',
-           'write_cache']
+           'atomic_file', 'atomic_write', 'atomic_folder', 'private_folder', 'file_lock', 'cache_folder', 'cache_file',
+           'read_cache', 'write_cache']
 
 # %% ../nbs/00_core.ipynb #8a7a7adb
 import ast, hashlib, json, os, re, secrets, shutil, stat, unicodedata
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def resolve(
     "Return the same path from the root and from `nbs/`; raise `UserError` for a URL."
     if ADDRESS.match(str(path)):
         raise UserError(f"{path} is an address, and a file or folder of this machine is needed: "
-                        f"fetch it first.")
+                        "fetch it first.")
     path = Path(path).expanduser()
     return path if path.is_absolute() or path.exists() else project_root()/path
 
@@ -173,6 +174,20 @@ def remove_abandoned(
             found = name.fullmatch(left.name)
             if found and _is_abandoned(left, int(found[1])): remove(left)
 
+# %% ../nbs/00_core.ipynb #3e07b2e1
+@contextmanager
+def atomic_file(
+    path: Path, # replaced when it exists
+) -> Iterator[BinaryIO]: # an empty file to write to
+    "Fill a temporary file that replaces `path` if the block succeeds; raise `OSError`."
+    remove_abandoned(path)
+    fresh = temp_path(path)
+    try:
+        with open(new_file(fresh), "wb") as file: yield file
+        os.replace(fresh, path)
+    finally:
+        with suppress(OSError): fresh.unlink()
+
 # %% ../nbs/00_core.ipynb #2447bad3
 def atomic_write(
     path: Path, # the file to write; replaced when it exists
@@ -180,20 +195,14 @@ def atomic_write(
 ) -> None:
     "Write a file atomically; raise `UserError` when it cannot be written."
     if not path.name: raise UserError("A file to write needs a name.")
-    # write through a link, a pipe or a device, so that it stays what it is
-    through = path.is_symlink() or path.exists() and not path.is_file()
     if path.is_symlink() and path.lstat().st_uid != os.geteuid():
         raise UserError(f"{path} is a link of another user: remove it.")
-    fresh = path if through else temp_path(path)
+    # write through a link, a pipe or a device, so that it stays what it is
+    through = path.is_symlink() or path.exists() and not path.is_file()
     try:
-        remove_abandoned(path)
-        target = path if through else new_file(fresh)
-        with open(target, "w", encoding="utf-8", newline="\n") as file: file.write(text)
-        if not through: os.replace(fresh, path)
+        with open(path, "wb") if through else atomic_file(path) as file: file.write(text.encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        if not through and fresh.parent.is_dir(): fresh.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #c314649e
 @contextmanager
@@ -232,8 +241,8 @@ def private_folder(
     }
     fault = next((words for words, holds in faults.items() if holds), None)
     if fault:
-        raise UserError(f"{folder} {fault}, so nothing is kept there: remove it, or choose another "
-                        f"output.")
+        raise UserError(f"{folder} {fault}, so nothing is kept there: "
+                        "remove it, or choose another output.")
 
 # %% ../nbs/00_core.ipynb #6fd836a0
 @contextmanager
@@ -309,12 +318,7 @@ def write_cache(
     **arrays: np.ndarray,
 ) -> None:
     "Write a cache file atomically; do nothing where the folder cannot be written."
-    fresh = temp_path(file)
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        remove_abandoned(file)
-        try:
-            with open(new_file(fresh), "wb") as stream: np.savez(stream, **arrays)
-            os.replace(fresh, file)
-        finally: fresh.unlink(missing_ok=True)
+        with atomic_file(file) as stream: np.savez(stream, **arrays)
         _limit_size(file.parent, limit, file)

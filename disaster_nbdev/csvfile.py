@@ -10,6 +10,7 @@ __all__ = ['SHORT', 'FEW', 'BYTES', 'UTF_16', 'WORKBOOK', 'SIGNATURES', 'CAUSES'
 
 # %% ../nbs/02_csvfile.ipynb #cab9ed57
 import csv, gzip, io, re, sys, zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,9 +37,8 @@ def check_unique(
     source: str, # named in messages
 ) -> list[str]: # `names`
     "Return the names; raise `UserError` for a duplicate. Empty names may repeat."
-    twice = (sorted({name for name in names if name and names.count(name) > 1})
-             if len(set(names)) < len(names) else [])
-    if twice: raise UserError(f"{source} has the column {show_names(twice[0])} twice.")
+    twice = next((name for name, times in Counter(names).items() if name and times > 1), None)
+    if twice: raise UserError(f"{source} has the column {show_names(twice)} twice.")
     return names
 
 # %% ../nbs/02_csvfile.ipynb #639b797f
@@ -48,12 +48,11 @@ def _missing_hint(names: list[str], missing: list[str]) -> str:
     near = [name for name in names if name.strip().casefold() in wanted]
     if near:
         return (f" The name '{near[0][:SHORT]}' differs in capitals or spaces: give the name "
-                f"exactly as written there, or correct the header.")
+                "exactly as written there, or correct the header.")
     if names and names[0].lstrip().startswith("{"):
         return " This looks like JSON lines: name the file .jsonl, or give --format jsonl."
     if any(name.strip().lstrip("-").isdigit() or len(name) > SHORT for name in names):
-        return (" The first row seems to hold data: put a row with the names of the columns above "
-                "it.")
+        return " The first row seems to hold data: put a row with the column names above it."
     return ""
 
 # %% ../nbs/02_csvfile.ipynb #ebbfb7d4
@@ -121,11 +120,11 @@ def open_file(
 
 # %% ../nbs/02_csvfile.ipynb #19a36eeb
 CAUSES = { # words of Python's error -> what is wrong, and what to do
-    "new-line": "a line break of another kind is outside quotation marks (a carriage return, or a "
-                "line feed in a file whose rows end with carriage returns): put such a field in "
-                "quotation marks",
-    "expected after": "text follows the closing quotation mark of a field: put the whole "
-                      "field in quotation marks, and write each one inside it twice",
+    "new-line": "a line break of another kind is outside quotation marks (a carriage return, or "
+                "a line feed in a file whose rows end with carriage returns): "
+                "put such a field in quotation marks",
+    "expected after": "text follows the closing quotation mark of a field: put the whole field "
+                      "in quotation marks, and write each one inside it twice",
     "end of data": "a quotation mark is never closed",
 }
 
@@ -146,8 +145,7 @@ def strict_rows(
     csv.field_size_limit(2**31 - 1)
     for row in csv.reader(lines(), delimiter=separator, strict=True,
                           quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE):
-        before = data[place - 3:place]
-        if line_end == b"\n" and (data[:place].endswith(b"\r") or before == b"\r\r\n"):
+        if line_end == b"\n" and data.endswith((b"\r", b"\r\r\n"), 0, place):
             raise csv.Error("new-line")
         yield row, place
 

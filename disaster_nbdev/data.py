@@ -7,14 +7,14 @@ __all__ = ['COLUMNS', 'WHOLE', 'LABELS', 'KAGGLE_TRAIN_SHA256', 'find', 'read_ta
            'fingerprint', 'load', 'download_kaggle']
 
 # %% ../nbs/03_data.ipynb #711448b4
-import hashlib, os, shutil
+import hashlib, os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from .core import UserError, project_root, resolve
+from .core import UserError, atomic_file, project_root, resolve
 from .csvfile import read_csv
 
 # %% ../nbs/03_data.ipynb #fe22f5dd
@@ -27,8 +27,8 @@ def find(
     folder = resolve(named) if named else root if (root/"train.csv").is_file() else root/"sample"
     for name in ("train.csv", "test.csv"):
         if not (folder/name).is_file():
-            raise UserError(f"There is no {name} in {folder}. Put Kaggle's train.csv and test.csv "
-                            f"there, or name another folder.")
+            raise UserError(f"There is no {name} in {folder}. "
+                            "Put Kaggle's train.csv and test.csv there, or name another folder.")
     return folder
 
 # %% ../nbs/03_data.ipynb #db6974b9
@@ -86,8 +86,8 @@ def _with_labels(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     _refuse(table, target.isna(), "target", path, "the label is 0 or 1")
     target = target.astype("int64")
     if target.nunique() < 2:
-        raise UserError(f"{path}, column target: all labels are {target.iloc[0]}; both are needed "
-                        f"to learn.")
+        raise UserError(f"{path}, column target: all labels are {target.iloc[0]}; "
+                        "both are needed to learn.")
     return table.assign(target=target)[[*COLUMNS, "target"]]
 
 # %% ../nbs/03_data.ipynb #c595c9db
@@ -99,8 +99,8 @@ def read_tweets(
     table = read_table(path, COLUMNS + (("target",) if labeled else ()))
     if table.empty: raise UserError(f"{path} holds a header and no tweets.")
     if not labeled and "target" in table:
-        raise UserError(f"{path} carries a column target: labels of test rows would leak into the "
-                        f"comparison. Remove it.")
+        raise UserError(f"{path} has a column target: "
+                        "labels of test rows would leak into the comparison. Remove it.")
     _refuse(table, table["text"].fillna("").str.strip() == "", "text", path,
             "a tweet needs a text; without one take the row out")
     table = table.assign(id=read_ids(table, path))
@@ -117,23 +117,20 @@ class Dataset:
     fingerprint: dict # sha256 and row counts of both files
 
 # %% ../nbs/03_data.ipynb #60a8d606
+def _sha256(path: Path) -> str:
+    "Return the hash of a file."
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
 def fingerprint(
     folder: Path, # folder with train.csv and test.csv
     train: pd.DataFrame, # its training rows
     test: pd.DataFrame, # its test rows
 ) -> dict: # train_sha256, test_sha256, train_rows, test_rows; ids: "text" if they are no integers
     "Return what identifies the data of a result."
-    sums = {f"{name}_sha256": hashlib.sha256((folder/f"{name}.csv").read_bytes()).hexdigest()
-            for name in ("train", "test")}
+    sums = {f"{name}_sha256": _sha256(folder/f"{name}.csv") for name in ("train", "test")}
     # needed to read predictions again
     kind = {} if pd.api.types.is_integer_dtype(train["id"]) else {"ids": "text"}
     return {**sums, "train_rows": len(train), "test_rows": len(test), **kind}
-
-# %% ../nbs/03_data.ipynb #cc92a3f5
-def _sample_sha256() -> str | None: # None where the sample is absent
-    "Return the hash that identifies the sample, wherever it is copied to."
-    path = project_root()/"data"/"sample"/"train.csv"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 # %% ../nbs/03_data.ipynb #6e18f8ac
 KAGGLE_TRAIN_SHA256 = "61111c6dc31eaffa34d1e1fa62e2395325c9bc3b38bba1941a5f1ed9b3fa60df"
@@ -149,7 +146,9 @@ def load(
     if train["id"].dtype != test["id"].dtype:
         train, test = (table.astype({"id": "str"}) for table in (train, test))
     marks = fingerprint(folder, train, test)
-    known = {_sample_sha256(): "sample", KAGGLE_TRAIN_SHA256: "kaggle"}
+    known = {KAGGLE_TRAIN_SHA256: "kaggle"}
+    example = project_root()/"data"/"sample"/"train.csv"
+    if example.is_file(): known[_sha256(example)] = "sample" # wherever it was copied to
     name = known.get(marks["train_sha256"], "custom")
     return Dataset(name, folder, train, test, marks)
 
@@ -162,9 +161,9 @@ def _kaggle_files() -> Path: # folder with the competition's files
             "Downloading needs the extra `kaggle`: pip install -e '.[kaggle]'.") from None
     try: return Path(kagglehub.competition_download("nlp-getting-started"))
     except Exception as error:
-        raise UserError(f"Kaggle did not provide the files ({type(error).__name__}): check the "
-                        f"network, the credentials in ~/.kaggle, and that the competition's rules "
-                        f"are accepted.") from error
+        raise UserError(
+            f"Kaggle did not provide the files ({type(error).__name__}): check the network, the "
+            "credentials in ~/.kaggle, and that the competition's rules are accepted.") from error
 
 # %% ../nbs/03_data.ipynb #712d665a
 def download_kaggle(
@@ -176,6 +175,5 @@ def download_kaggle(
     load(source)
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("train.csv", "test.csv"):
-        shutil.copyfile(source/name, folder/f".{name}.tmp")
-        os.replace(folder/f".{name}.tmp", folder/name)
+        with atomic_file(folder/name) as file: file.write((source/name).read_bytes())
     return folder

@@ -126,20 +126,15 @@ def before_saving(model: dict, path: str = "", **kwargs) -> None: # Jupyter's ar
 # %% ../nbs/08_notebooks.ipynb #4ac9c7df
 CONFLICT = re.compile(r"^`?(<{7}|>{7}) ", re.M)
 MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home/\w+|Users/\w+|tmp|work)/")
-PARAMETER = re.compile(r"\w+: \w+ = .+")
+PARAMETER = re.compile(r"\w+: \w+ = .+ # .+") # `papermill --help-notebook` reads only this line
 LOGIC = re.compile(r"^\s*(def|class) |#\s*\|\s*export", re.M)
 
 def undocumented(
     source: str, # of a cell of parameters
 ) -> list[str]: # lines
-    "Return the parameters that lack a type, a default, or a comment next to or above them."
-    found, comment = [], ""
-    for line in filter(str.strip, source.splitlines()):
-        if line.startswith("# "): comment = line
-        else:
-            if not PARAMETER.fullmatch(line) or not (comment or "# " in line): found.append(line)
-            comment = ""
-    return found
+    "Return the parameters that lack a type, a default, or a comment on their own line."
+    return [line for line in filter(str.strip, source.splitlines())
+            if not line.startswith("#") and not PARAMETER.fullmatch(line)]
 
 # %% ../nbs/08_notebooks.ipynb #d7c1c0b1
 def template_faults(notebook) -> list[str]: # messages
@@ -160,8 +155,8 @@ def faults(
     content = path.read_bytes()
     notebook = parse(content)
     if notebook is None:
-        return ["is no notebook of format 4, or holds a merge conflict that nbdev_fix can turn "
-                "into cells"]
+        return ["is no notebook of format 4, or holds a merge conflict: "
+                "nbdev_fix turns it into cells"]
     found = [f"cell {cell.id} holds a merge conflict: keep one of the two and delete the marks"
              for cell in notebook.cells if CONFLICT.search(cell.source)]
     found += [f"cell {cell.id} names a folder of one machine" for cell in notebook.cells

@@ -149,10 +149,10 @@ def as_lists(
     return [type(node).__name__, *kept]
 
 # %% ../nbs/01_provenance.ipynb #3fc1ea36
-CARRIERS = {"UserError", "one_of", "project_root", "resolve", "atomic_write", "atomic_folder",
-            "write_folder", "temp_path", "cache_folder", "cache_file", "read_cache", "write_cache",
-            "quiet_stderr", "report_folder", "models_folder", "versions", "git_commit",
-            "code_parts", "code_hash", "made_by", "run_code"}
+CARRIERS = {"UserError", "one_of", "project_root", "resolve", "atomic_file", "atomic_write",
+            "atomic_folder", "write_folder", "temp_path", "cache_folder", "cache_file",
+            "read_cache", "write_cache", "quiet_stderr", "report_folder", "models_folder",
+            "versions", "git_commit", "code_parts", "code_hash", "made_by", "run_code"}
 
 @dataclass(frozen=True)
 class Reached:
@@ -208,11 +208,10 @@ class Code:
 def _attributes(statement: ast.stmt, name: str) -> set[str]: # "*": also used in another way
     "Return the attributes of a name that a statement uses."
     nodes = list(ast.walk(statement))
-    found = {n.attr for n in nodes if isinstance(n, ast.Attribute)
-             and getattr(n.value, "id", "") == name}
-    dotted = sum(isinstance(n, ast.Attribute) and getattr(n.value, "id", "") == name for n in nodes)
-    plain = sum(isinstance(n, ast.Name) and n.id == name for n in nodes)
-    return found if dotted == plain else found | {"*"}
+    attributes = [n.attr for n in nodes if isinstance(n, ast.Attribute)
+                  and getattr(n.value, "id", "") == name]
+    uses = sum(isinstance(n, ast.Name) and n.id == name for n in nodes)
+    return {*attributes} if len(attributes) == uses else {*attributes, "*"}
 
 def describe(
     code: Code,
@@ -251,7 +250,7 @@ def reach(
         seen.add((module, name))
         names = code.module(module).names
         if name == "*": waiting += [(module, each) for each in names]
-        home, there = code.resolve(module, name, {}) if name not in names else (module, name)
+        home, there = code.resolve(module, name, {})
         if (home, there) != (module, name) and home and there: waiting.append((home, there))
         new = [describe(code, module, name, each, (choices or {}).get(name))
                for each in names.get(name, [])]

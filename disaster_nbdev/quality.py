@@ -93,9 +93,9 @@ def noise_ceiling(
     d, rng = _disagreement(tweets, disasters), np.random.default_rng(seed)
     drawn = (rng.integers(len(tweets), size=len(tweets)) for _ in range(resamples))
     low, high = np.percentile([_disagreement(tweets[i], disasters[i]) for i in drawn], [2.5, 97.5])
-    return (counts | {"disagreement": d, "low": float(low), "high": float(high),
-                      "accuracy_low": 1 - min(d, 0.5),
-                      "accuracy_high": (1 + max(1 - 2 * d, 0) ** 0.5) / 2})
+    return counts | {"disagreement": d, "low": float(low), "high": float(high),
+                     "accuracy_low": 1 - min(d, 0.5),
+                     "accuracy_high": (1 + max(1 - 2 * d, 0) ** 0.5) / 2}
 
 # %% ../nbs/04_quality.ipynb #8ecf81f0
 MARKS: dict[str, tuple[str, str]] = { # name -> (column, pattern in it)

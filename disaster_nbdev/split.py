@@ -32,15 +32,15 @@ def _whole_groups(
     "Return the best of five folds of whole groups; raise `UserError` if none has both labels."
     from sklearn.model_selection import StratifiedGroupKFold
     if len(set(groups)) < 5 or train.target.value_counts().min() < 5 or train.target.nunique() < 2:
-        raise UserError(f"At least five {of} and five tweets of each label are needed for this "
-                        f"split.")
+        raise UserError(
+            f"At least five {of} and five tweets of each label are needed for this split.")
     folding = StratifiedGroupKFold(5, shuffle=True, random_state=42)
     parts = [(train.iloc[rest], train.iloc[fold])
              for rest, fold in folding.split(train, train.target, groups)]
     fit = [part for part in parts if part[0].target.nunique() == part[1].target.nunique() == 2]
     if not fit:
-        raise UserError(f"The {of} cannot be split so that both labels are on both sides; use "
-                        f"the split `study`.")
+        raise UserError(f"The {of} cannot be split so that both labels are on both sides; "
+                        "use the split `study`.")
     return min(fit, key=lambda part: abs(len(part[1]) / len(train) - 0.2)
                + abs(part[1].target.mean() - train.target.mean()))
 
@@ -91,7 +91,7 @@ def grouped_folds(
     from sklearn.model_selection import StratifiedGroupKFold
     groups = near_duplicate_groups(train["text"])
     if not 2 <= folds <= min(len(set(groups)), train["target"].value_counts().min()):
-        raise UserError(f"There must be at least 2 folds, and no more than groups of "
+        raise UserError("There must be at least 2 folds, and no more than groups of "
                         f"near-duplicates or tweets of a label, not {folds}.")
     folding = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     return folding.split(train, train["target"], groups)

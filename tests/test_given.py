@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from conftest import ROOT, run
+from conftest import LONG, ROOT, run
 from disaster_nbdev.cli import run_parameters
 from disaster_nbdev.compare import read_leaderboard, run_table
 from disaster_nbdev.core import UserError, resolve
@@ -83,10 +83,10 @@ def test_what_cannot_be_kept_is_refused(recipe, words, said):
 def test_typed_words_become_what_they_stand_for():
     made = job(None, "recipe", "9", "embedding", "corpus", "epochs", "3", "dropout", "0",
                "learning_rate", "1e-3", "buckets", "FALSE", "batch_size", "1_0")
-    assert (made.parameters == {"recipe": "9", "embedding": "corpus", "epochs": 3, "dropout": 0.0,
-                                "learning_rate": 1e-3, "buckets": False, "batch_size": 10})
-    assert ([type(made.parameters[name]) for name in ("epochs", "dropout", "buckets")]
-            == [int, float, bool])
+    assert made.parameters == {"recipe": "9", "embedding": "corpus", "epochs": 3, "dropout": 0.0,
+                               "learning_rate": 1e-3, "buckets": False, "batch_size": 10}
+    types = [type(made.parameters[name]) for name in ("epochs", "dropout", "buckets")]
+    assert types == [int, float, bool]
 
 
 @pytest.mark.parametrize("value", [7, 1.5, True, None, ["a"]], ids=repr)
@@ -112,18 +112,18 @@ def test_every_option_of_papermill_works(tmp_path):
                                           encoding="utf-8")
     packed = base64.b64encode(b"batch_size: 256\n").decode()
     answer = run("papermill", "nbs/train.ipynb", str(tmp_path/"out.ipynb"), "-r", "recipe", "007",
-                 "-r", "epochs", "1", "-f", str(tmp_path/"settings.yaml"), "-y",
-                 "{patience: 0, buckets: true}", "-b", packed, "-p", "data", "tweets", "-p",
-                 "output", "report", "-p", "finetune", "False", "--cwd", str(tmp_path),
+                 "-r", "epochs", "1", "-f", str(tmp_path/"settings.yaml"),
+                 "-y", "{patience: 0, buckets: true}", "-b", packed, "-p", "data", "tweets",
+                 "-p", "output", "report", "-p", "finetune", "False", "--cwd", str(tmp_path),
                  "--inject-paths", "--report-mode", "-k", "python3", "--log-output",
-                 "--no-progress-bar", "--autosave-cell-every", "0", "--start-timeout", "300",
-                 "--execution-timeout", "600")
+                 "--no-progress-bar", "--autosave-cell-every", "0",
+                 "--start-timeout", str(LONG), "--execution-timeout", str(LONG))
     assert answer.returncode == 0, answer.stderr
-    config = json.loads((tmp_path/"report"/"runs"/"007-glove"
-                         /"run.json").read_text(encoding="utf-8"))["config"]
-    assert ([config[name] for name in ("recipe", "epochs", "dropout", "hidden_size",
-                                       "learning_rate", "patience", "batch_size", "finetune")]
-            == ["007", 1, 0.0, 2, 1e-3, 0, 256, False])
+    record = tmp_path/"report"/"runs"/"007-glove"/"run.json"
+    config = json.loads(record.read_text(encoding="utf-8"))["config"]
+    expected = {"recipe": "007", "epochs": 1, "dropout": 0.0, "hidden_size": 2,
+                "learning_rate": 1e-3, "patience": 0, "batch_size": 256, "finetune": False}
+    assert {name: config[name] for name in expected} == expected
 
 
 def test_papermill_may_not_give_other_settings_the_name_of_a_recipe(tmp_path):
@@ -138,9 +138,8 @@ def test_papermill_may_not_give_other_settings_the_name_of_a_recipe(tmp_path):
 def test_what_papermill_adds_is_no_parameter_of_the_command():
     with pytest.raises(UserError, match="Unknown parameter 'PAPERMILL_INPUT_PATH'"):
         from_parameters({"PAPERMILL_INPUT_PATH": "x"})
-    config = from_parameters({"In": ["# Parameters\nPAPERMILL_INPUT_PATH = "
-                                     "'x'\nPAPERMILL_OUTPUT_PATH = 'y'\nepochs = 2\n"], "epochs": 2,
-                              "PAPERMILL_INPUT_PATH": "x"})
+    cell = "# Parameters\nPAPERMILL_INPUT_PATH = 'x'\nPAPERMILL_OUTPUT_PATH = 'y'\nepochs = 2\n"
+    config = from_parameters({"In": [cell], "epochs": 2, "PAPERMILL_INPUT_PATH": "x"})
     assert config == RunConfig(epochs=2)
     with pytest.raises(UserError, match="Unknown parameter 'PAPERMILL_PATH'"):
         from_parameters({"In": ["# Parameters\nPAPERMILL_PATH = 'x'\n"], "PAPERMILL_PATH": "x"})
@@ -173,8 +172,8 @@ def test_a_search_takes_a_file_or_a_database(tmp_path, monkeypatch):
     study.tell(study.ask(), 0.5)
     assert len(study_in("sqlite:///search.db", facts).trials) >= 1
     assert [path.name for path in tmp_path.iterdir()] == ["search.db"]
-    assert (sqlite3.connect(tmp_path/"search.db").execute("SELECT count(*) FROM studies").fetchone()
-            == (1,))
+    studies = sqlite3.connect(tmp_path/"search.db").execute("SELECT count(*) FROM studies")
+    assert studies.fetchone() == (1,)
     with pytest.raises(UserError, match="was begun with another number of folds"):
         study_in("sqlite:///search.db", {**facts, "number of folds": 3})
     study_in("plain.journal", facts)
@@ -195,8 +194,9 @@ def test_a_search_takes_a_file_or_a_database(tmp_path, monkeypatch):
 # The leaderboard
 
 @pytest.mark.parametrize("row, said", [
-    ("gru,0.8,01/02/2026", "row 3: a date is written as year-month-day, such as 2026-01-31, "
-     "not '01/02/2026'"), ("gru,0.8,", "not ''"), ("gru,0.8,2026-13-01", "not '2026-13-01'"),
+    ("gru,0.8,01/02/2026",
+     "row 3: a date is written as year-month-day, such as 2026-01-31, not '01/02/2026'"),
+    ("gru,0.8,", "not ''"), ("gru,0.8,2026-13-01", "not '2026-13-01'"),
     ("gru,0.8,20260101", "not '20260101'"),
     ("gru,80%,2026-01-01", "a fraction of 1, such as 0.79619, not '80%'"),
     ('gru,"0,8",2026-01-01', "not '0,8'"), ("gru,80,2026-01-01", "not '80'"),
@@ -210,12 +210,18 @@ def test_a_row_of_the_leaderboard_that_cannot_be_meant_is_refused(tmp_path, row,
     assert said in str(caught.value)
 
 
-def test_the_latest_score_of_a_run_counts_and_a_run_without_a_record_is_told_of(tmp_path, capsys):
-    (tmp_path/"leaderboard.csv").write_text("run,score,date\n a ,0.5,2026-01-02 "
-                                            "10:30\na,0.4,2026-01-02\nb,0.3,2026-01-01T00:00:01\n",
-                                            encoding="utf-8")
+def test_the_latest_score_of_a_run_counts(tmp_path):
+    rows = " a ,0.5,2026-01-02 10:30\na,0.4,2026-01-02\nb,0.3,2026-01-01T00:00:01\n"
+    (tmp_path/"leaderboard.csv").write_text(f"run,score,date\n{rows}", encoding="utf-8")
     assert read_leaderboard(tmp_path) == {"a": 0.5, "b": 0.3}
-    with pytest.raises(UserError): run_table([], {"a": 0.5})
+
+
+def test_a_comparison_needs_a_record():
+    with pytest.raises(UserError, match="There is no record to compare yet"):
+        run_table([], {"a": 0.5})
+
+
+def test_warnings_of_a_log_are_listed_once(tmp_path):
     log = tmp_path/"x.log"
     log.write_text("Warning: one\nelse\nWarning: one\nWarning: two", encoding="utf-8")
     assert warnings_in(log) == ["Warning: one", "Warning: two"]

@@ -9,11 +9,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disaster_nbdev import ensemble, calibration
-from disaster_nbdev.split import split
+from disaster_nbdev import calibration, ensemble
 from disaster_nbdev.encoder import installed
 from disaster_nbdev.experiment import baseline_trainer, cross_validate, network_trainer
-from disaster_nbdev.split import grouped_folds
+from disaster_nbdev.split import grouped_folds, parts
 from disaster_nbdev.training import RunConfig, fit, network, prepared_frames
 
 ROUNDING, LEAK = 1e-5, 1e-4 # of a probability
@@ -24,10 +23,9 @@ SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_
 @pytest.fixture(scope="module")
 def frames(sample):
     """Return the three parts of the sample, with true and with flipped validation labels."""
-    part, validation = split(sample.train)
-    other = 1 - validation["target"].to_numpy()
-    return ({"train": part, "validation": validation, "test": sample.test},
-            {"train": part, "validation": validation.assign(target=other), "test": sample.test})
+    true = parts(sample)
+    validation = true["validation"]
+    return true, {**true, "validation": validation.assign(target=1 - validation["target"])}
 
 
 def same(one, other) -> bool:
@@ -35,7 +33,7 @@ def same(one, other) -> bool:
     return np.allclose(one, other, rtol=0, atol=ROUNDING)
 
 
-def test_one_turned_label_in_the_training_part_is_seen(frames):
+def test_one_flipped_label_in_the_training_part_is_seen(frames):
     true = frames[0]
     target = true["train"]["target"]
     part = true["train"].assign(target=target.where(np.arange(len(target)) > 0, 1 - target))
@@ -49,22 +47,22 @@ def test_one_turned_label_in_the_training_part_is_seen(frames):
     {"embedding": "corpus"},
     {"keyword_branch": True, "cell": "none"}, {"buckets": False, "schedule": "constant"}], ids=str)
 def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
-    true, turned = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42)
+    true, flipped = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42)
                     for given in frames)
-    assert all(same(true[part], turned[part]) for part in ("validation", "test"))
+    assert all(same(true[part], flipped[part]) for part in ("validation", "test"))
 
 
 def test_labels_of_the_validation_part_do_not_touch_a_network_on_an_encoder(frames):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
     config = dataclasses.replace(SMALL, embedding="minilm", epochs=1)
-    true, turned = (network_trainer(config)(given, 42) for given in frames)
-    assert all(same(true[part], turned[part]) for part in ("validation", "test"))
+    true, flipped = (network_trainer(config)(given, 42) for given in frames)
+    assert all(same(true[part], flipped[part]) for part in ("validation", "test"))
 
 
 @pytest.mark.parametrize("name", ["logistic-both", "bayes-words"])
 def test_labels_of_the_validation_part_do_not_touch_a_baseline(frames, name):
-    true, turned = (baseline_trainer(name)(given, 42) for given in frames)
-    assert all(same(true[part], turned[part]) for part in ("validation", "test"))
+    true, flipped = (baseline_trainer(name)(given, 42) for given in frames)
+    assert all(same(true[part], flipped[part]) for part in ("validation", "test"))
 
 
 def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
@@ -82,24 +80,22 @@ def test_what_is_prepared_knows_no_label(sample):
     labels = np.random.default_rng(0).permutation(sample.train["target"].to_numpy())
     config = RunConfig(cleaning="aware", words_from="all", vocabulary_size=0, embedding="corpus",
                        split="keyword")
-    part, validation = split(sample.train, "keyword")
-    ones = [prepared_frames(config, {"train": part, "validation": validation, "test": sample.test}),
-            prepared_frames(config, {"train": part.assign(target=labels[:len(part)]),
-                                     "validation": validation, "test": sample.test})]
-    assert ones[0].vocabulary == ones[1].vocabulary and same(ones[0].matrix, ones[1].matrix)
-    assert all(np.array_equal(ones[0].inputs[p]["words"], ones[1].inputs[p]["words"])
-               for p in ones[0].inputs)
+    true = parts(sample, "keyword")
+    train = true["train"].assign(target=labels[:len(true["train"])])
+    one, other = (prepared_frames(config, given) for given in (true, {**true, "train": train}))
+    assert one.vocabulary == other.vocabulary and same(one.matrix, other.matrix)
+    assert all(np.array_equal(one.inputs[part]["words"], other.inputs[part]["words"])
+               for part in one.inputs)
 
 
 def test_a_fold_is_predicted_without_its_own_labels(sample):
     whole = cross_validate(baseline_trainer("logistic-words"), sample, folds=3)
     held = whole.fold == 1
     target = sample.train["target"]
-    turned = dataclasses.replace(
+    flipped = dataclasses.replace(
         sample, train=sample.train.assign(target=target.where(~held, 1 - target)))
-    kept = np.flatnonzero(~held)
-    again = baseline_trainer("logistic-words")(
-        {"train": turned.train.iloc[kept], "validation": turned.train.iloc[held]}, 43)["validation"]
+    fold = {"train": flipped.train[~held], "validation": flipped.train[held]}
+    again = baseline_trainer("logistic-words")(fold, 43)["validation"]
     assert same(again, whole.out_of_fold[held])
 
 
@@ -117,8 +113,8 @@ def test_stacking_predicts_a_tweet_without_its_label(sample, monkeypatch):
     monkeypatch.setattr("disaster_nbdev.ensemble.grouped_folds", lambda *_: iter(folds))
     held = folds[2][1]
     target = np.where(np.isin(np.arange(len(labels)), held), 1 - labels, labels)
-    turned = dataclasses.replace(sample, train=sample.train.assign(target=target))
-    one, other = (ensemble.stacked(said, said[:3], given, 42)[0] for given in (sample, turned))
+    flipped = dataclasses.replace(sample, train=sample.train.assign(target=target))
+    one, other = (ensemble.stacked(said, said[:3], given, 42)[0] for given in (sample, flipped))
     assert same(one[held], other[held]) and not same(one, other)
 
 

@@ -14,12 +14,13 @@ from conftest import ROOT, copy_project, run
 from disaster_nbdev.notebooks import KERNEL, before_saving, clean_file, faults, parse
 from disaster_nbdev.notebooks import project_notebooks, stored
 
-LAB = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python",
-                      "name": "python3"}, "language_info": {
-                          "codemirror_mode": {"name": "ipython", "version": 3},
-                          "file_extension": ".py", "name": "python", "version": "3.13.0"},
-       "widgets": {"application/vnd.jupyter.widget-state+json": {"state": {"a": {}},
-                                                                 "version_major": 2}}}
+WIDGETS = {"application/vnd.jupyter.widget-state+json": {"state": {"a": {}}, "version_major": 2}}
+LAB = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"codemirror_mode": {"name": "ipython", "version": 3},
+                      "file_extension": ".py", "name": "python", "version": "3.13.0"},
+    "widgets": WIDGETS,
+}
 
 
 def check(folder, *words):
@@ -61,14 +62,16 @@ def test_run_all_and_save_is_found_and_one_command_brings_every_notebook_back(co
     assert "nbs/10_clean.ipynb" in answer.stderr
     answer = check(copied, "--clean")
     assert answer.returncode == 0, answer.stderr
-    assert ({path: path.read_bytes() for path in paths}
-            == before), "tags and cell ids are kept, everything else is as it was"
+    after = {path: path.read_bytes() for path in paths}
+    assert after == before, "tags and cell ids are kept, everything else is as it was"
 
 
 def test_every_fault_that_the_tests_find_is_found_by_the_check(copied):
     path = copied/"nbs"/"explore.ipynb"
     before = path.read_bytes()
     for old, new, said in [("data: str", "data_str", "a parameter is not written as"),
+                           ("data: str", "# above\\ndata: str = 'x'\\no: str",
+                            "a parameter is not written as"),
                            ("## ", "## <<<<<<< HEAD\\n<<<<<<< HEAD ", "merge conflict"),
                            ("## ", "## /ro" + "ot/x ", "names a folder of one machine")]:
         path.write_bytes(before.decode().replace(old, new, 1).encode())
@@ -199,8 +202,7 @@ def test_an_extra_is_installed(extra):
     """Without it the notebooks leave cells out and say nothing: here it is said."""
     missing = [name for name in EXTRAS[extra].split() if find_spec(name) is None]
     if missing:
-        pytest.skip(f"the extra `{extra}` is not installed, so the notebooks' cells on it are left "
-                    f"out")
+        pytest.skip(f"the extra `{extra}` is not installed, so notebooks leave its cells out")
 
 
 # Merging
@@ -258,8 +260,8 @@ def merged(repository, ours, theirs):
 def test_hooks_are_the_repositorys_own_and_set_once(repository):
     git(repository, "config", "--add", "include.path", "../mine.gitconfig")
     hooks(repository)
-    assert (git(repository, "config", "--local", "--get-all", "include.path").stdout.split()
-            == ["../.gitconfig", "../mine.gitconfig"])
+    included = git(repository, "config", "--local", "--get-all", "include.path").stdout.split()
+    assert included == ["../.gitconfig", "../mine.gitconfig"]
     assert git(repository, "status", "--porcelain").stdout == ""
 
 
@@ -304,8 +306,8 @@ def test_a_conflict_in_one_cell_is_shown_as_cells_and_resolved_by_a_choice(repos
     path.write_bytes(stored(notebook))
     answer = check(repository, "--clean")
     assert answer.returncode == 0, answer.stderr
-    assert ([cell.id for cell in parse(path.read_bytes()).cells]
-            == [cell.id for cell in before.cells])
+    after = parse(path.read_bytes())
+    assert [cell.id for cell in after.cells] == [cell.id for cell in before.cells]
     assert git(repository, "commit", "-qam", "merged").returncode == 0
     assert git(repository, "status", "--porcelain").stdout == ""
 

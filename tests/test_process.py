@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import run
+from conftest import LONG, run
 from soak import alive
 from test_scoring import WORDS, tweets
 
@@ -34,13 +34,13 @@ def place(tmp_path_factory):
     build(config, rng.normal(size=(9, 30_000)).astype("float32")).save(folder/"run"/"model.keras")
     save_featurizer(folder/"run", Featurizer(config, Vocabulary(tuple(WORDS), (1,) * 8), None))
     tweets(40_000).to_csv(folder/"in.csv", index=False)
-    assert (run("disaster", "score", "in.csv", "--run", "run", "--output", "whole.csv",
-                folder=folder).returncode == 0)
+    words = ("score", "in.csv", "--run", "run", "--output", "whole.csv")
+    assert run("disaster", *words, folder=folder).returncode == 0
     return folder
 
 
 def words_of(place: Path, target: object, *more: object) -> list[str]:
-    """`disaster score` as a shell would run it."""
+    """Return `disaster score` as a shell would run it."""
     return ["disaster", "score", str(place/"in.csv"), "--run", str(place/"run"), "--output",
             str(target), *map(str, more)]
 
@@ -52,11 +52,11 @@ def begun(words: list[str], mark: str, **options) -> subprocess.Popen:
 
 
 def until(condition, process: subprocess.Popen | None = None):
-    """Wait for what must come, and return it."""
-    end = time.monotonic() + 120
+    """Wait for what must come, and return it; fail if the process ends before."""
+    end = time.monotonic() + LONG
     while not (found := condition()):
-        assert (time.monotonic() < end and (process is None
-                                            or process.poll() is None)), "it did not come"
+        assert time.monotonic() < end, "it did not come"
+        assert process is None or process.poll() is None, "the process ended before"
         time.sleep(0.02)
     return found
 
@@ -64,9 +64,8 @@ def until(condition, process: subprocess.Popen | None = None):
 def is_whole(place: Path, target: Path) -> bool:
     """Return whether an output is that of an undisturbed run."""
     found, expected = pd.read_csv(target, dtype=str), pd.read_csv(place/"whole.csv", dtype=str)
-    close = (np.abs(found.pop("probability").astype(float)
-                    - expected.pop("probability").astype(float)).max() <= 1e-6)
-    return bool(close) and found.equals(expected)
+    one, other = (table.pop("probability").astype(float) for table in (found, expected))
+    return np.allclose(one, other, rtol=0, atol=1e-6) and found.equals(expected)
 
 
 def resumes(place: Path, target: Path) -> None:
@@ -87,7 +86,7 @@ def test_a_worker_that_is_killed_at_any_moment_is_one_sentence(number, wait, pla
     time.sleep(wait)
     try: os.kill(worker[0], number)
     except (ProcessLookupError, TypeError): pass  # the command was quicker
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=LONG)
     assert "Traceback" not in stderr and process.returncode in (0, 2)
     if process.returncode:
         assert "A worker process was ended from outside" in stderr
@@ -104,7 +103,7 @@ def test_a_signal_is_128_and_its_number_and_the_parts_are_kept(number, workers, 
     until((tmp_path/".out.csv.parts"/"note.json").exists, process)
     process.send_signal(number)
     process.send_signal(number)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=LONG)
     assert process.returncode == 128 + number, stderr
     assert "Traceback" not in stderr
     assert "leaked" not in stderr
@@ -121,7 +120,7 @@ def test_a_signal_that_was_ignored_stays_so(place, tmp_path):
                     f"ignored-{os.getpid()}")
     until((tmp_path/".out.csv.parts"/"note.json").exists, process)
     for number in (signal.SIGINT, signal.SIGHUP): process.send_signal(number)
-    _, stderr = process.communicate(timeout=120)
+    _, stderr = process.communicate(timeout=LONG)
     assert process.returncode == 0 and is_whole(place, tmp_path/"out.csv"), stderr
 
 
@@ -288,7 +287,7 @@ def test_a_notebook_in_a_folder_with_an_odd_name(tmp_path):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), root/"nbs"/"toy.ipynb")
     notebook = start_notebook(Job("page", "toy", {"output": str(root/"out {name}")}),
                               root/"out {name}", {}, root)
-    assert notebook.wait(300) == 0, (root/"out {name}"/"page.err").read_text()
+    assert notebook.wait(LONG) == 0, (root/"out {name}"/"page.err").read_text()
     made = json.loads((root/"out {name}"/".page.ipynb").read_text())
     printed = "".join(text for cell in made["cells"] for output in cell.get("outputs", [])
                       if output.get("name") == "stdout" for text in output["text"])

@@ -92,9 +92,11 @@ def test_the_statements_of_a_template_that_lead_to_its_record_count(project):
     assert changed_parts(before, code_of(project)) == ["history"]
     edit(path, "history = training.fit(network, prepared, None)",
          "history = training.fit(network, prepared, config)")
-    edit(path, "Training part.", "The training part.") if path.read_text().count(
-        "Training part.") == 1 else None
-    notebook = json.loads(path.read_text(encoding="utf-8"))
+    text = path.read_text(encoding="utf-8")
+    assert "Training part." in text
+    notebook = json.loads(text.replace("Training part.", "The part for training."))
+    notebook["cells"].append({"cell_type": "markdown", "source": "More prose.", "metadata": {},
+                              "id": "eeeeeeee"})
     notebook["cells"].append({"cell_type": "code", "source": "print(config)\nshare = predictions",
                               "metadata": {}, "outputs": [], "execution_count": None,
                               "id": "ffffffff"})
