@@ -12,17 +12,16 @@ __all__ = ['TOLERANCE', 'STEPS', 'CELL_CLASSES', 'KNOWN_SETTINGS', 'OTHER_LAYERS
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import encoder
-from .predictor import POOLINGS, Network, logistic
 from .featurizer import Featurizer, encoder_inputs, encoder_texts, keyword_words
-from .featurizer import unusable
-from .featurizer import word_inputs
+from .featurizer import unusable, word_inputs
+from .predictor import POOLINGS, Network, logistic
 from .vocabulary import MAX_SEQ_LEN
 
 if TYPE_CHECKING:
@@ -99,6 +98,7 @@ def _rnn(
     "Return the new hidden state of a simple recurrent cell."
     return np.tanh(inputs + product(h, recurrent) + bias), c
 
+# %% ../nbs/25_fallback.ipynb #979fae2d
 STEPS: dict[str, Callable] = {"lstm": _lstm, "gru": _gru, "rnn": _rnn}
 
 # %% ../nbs/25_fallback.ipynb #53d4a10c
@@ -205,6 +205,7 @@ def _has_known_settings(layer: dict, name: str) -> bool: # name: a key of `KNOWN
     return own and all(layer["config"].get(key) == value
                        for key, value in KNOWN_SETTINGS[name].items())
 
+# %% ../nbs/25_fallback.ipynb #d7767c1c
 def _is_known_cell(layer, cell: str, way: str) -> bool: # keys of `CELL_CLASSES`, `DIRECTIONS`
     "Check that a layer is a cell that NumPy implements."
     if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict): return False
@@ -266,9 +267,10 @@ def _lone_encoder(
     return fixed(lambda ids, mask: encoder.sequence(
         model(encoder.inputs(model, ids, mask), training=False)))
 
+# %% ../nbs/25_fallback.ipynb #f6d92e6b
 def lone_states(
     name: str, # a key of `encoder.ENCODERS`, hf://..., or a folder
-    text: str, # as `reader.encoder_texts` makes it
+    text: str, # as `featurizer.encoder_texts` returns it
 ) -> np.ndarray: # float16 (1, LENGTH, dim), zeros behind the end
     "Return the token embeddings of one text; raise `UserError` if the encoder cannot be loaded."
     from disaster_nbdev.backend import tf
@@ -346,7 +348,7 @@ class KerasPredictor:
     ) -> np.ndarray: # float64 (n,)
         "Return the probabilities of some tweets; those near an edge are computed alone."
         words = keyword_words(keywords)
-        once = lru_cache(maxsize=None)(self.alone) # equal tweets once
+        once = cache(self.alone) # equal tweets once
         def recompute(rows): return np.array([once(texts[row], words[row]) for row in rows])
         with full_precision():
             return settled(self.batched(texts, words), edges, recompute, self.tolerance)

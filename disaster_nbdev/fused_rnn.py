@@ -64,6 +64,23 @@ def _xla(function: Callable) -> Callable:
     "Compile a function with XLA, once for every batch shape; Python numbers are constants."
     return tf.function(function, jit_compile=True, autograph=False, reduce_retracing=True)
 
+# %% ../nbs/20_fused_rnn.ipynb #6ac03f5f
+def _with_gradients(forward: Callable, backward: Callable) -> Callable:
+    "Return the forward pass of a layer with the gradients of its own backward pass."
+    @tf.custom_gradient
+    def states(
+        inputs, is_word, weights, bias, masks: list, positions, # as for the forward pass
+    ): # hidden states (steps, batch, units), differentiable for inputs, weights and bias
+        fixed, units = tf.stop_gradient(weights), weights.shape[0]
+        weights_T, states, *saved = forward(tf.stop_gradient(inputs), is_word, fixed, masks,
+                                            tf.stop_gradient(bias), positions, units)
+        def gradients(grad_states):
+            grad_inputs, grad_weights, grad_bias = backward(grad_states, is_word, weights_T, masks,
+                                                            positions, units, *saved)
+            return grad_inputs, None, grad_weights, grad_bias, *[None] * len(masks), None
+        return states, gradients
+    return states
+
 # %% ../nbs/20_fused_rnn.ipynb #dc821d84
 @_xla
 def _lstm_forward(
@@ -73,8 +90,7 @@ def _lstm_forward(
     bias, # (4 * units,)
     positions, # (steps,), in the order of reading
     units: int,
-# transposed weights; hidden states, gates, hidden and cell states before: (steps, batch, ...)
-) -> tuple:
+) -> tuple: # transposed weights; hidden states, gates, states before: each (steps, batch, ...)
     "Run all time steps of an LSTM in one direction."
     def step(t, h, c):
         i, f, g, o = tf.split(inputs[t] + _recurrent_product(h, weights, masks) + bias, 4, 1)
@@ -115,19 +131,7 @@ def _lstm_backward(
     return grad_gates, _grad_weights(hidden, grad_gates, masks), tf.reduce_sum(grad_gates, (0, 1))
 
 # %% ../nbs/20_fused_rnn.ipynb #370047a6
-@tf.custom_gradient
-def lstm_states(
-    inputs, is_word, weights, bias, masks: list, positions, # as for `_lstm_forward`
-): # (steps, batch, units)
-    "Return an LSTM's hidden states in one direction, differentiable for inputs, weights and bias."
-    fixed, units = tf.stop_gradient(weights), weights.shape[0]
-    weights_T, states, *saved = _lstm_forward(tf.stop_gradient(inputs), is_word, fixed, masks,
-                                              tf.stop_gradient(bias), positions, units)
-    def backward(grad_states):
-        grad_inputs, grad_weights, grad_bias = _lstm_backward(
-            grad_states, is_word, weights_T, masks, positions, units, *saved)
-        return grad_inputs, None, grad_weights, grad_bias, *[None] * len(masks), None
-    return states, backward
+lstm_states = _with_gradients(_lstm_forward, _lstm_backward)
 
 # %% ../nbs/20_fused_rnn.ipynb #15658852
 @_xla
@@ -135,8 +139,7 @@ def _gru_forward(
     inputs, is_word, weights, masks: list, # as for `_lstm_forward`, with three gates
     bias, # (2, 3 * units): of the input projection, of the recurrent product
     positions, units: int, # as for `_lstm_forward`
-# transposed weights; hidden states, gates with the candidate's recurrent part, states before
-) -> tuple:
+) -> tuple: # as `_lstm_forward`; the gates with the candidate's recurrent part
     "Run all time steps of a GRU in one direction."
     def step(t, h):
         xz, xr, xg = tf.split(inputs[t] + bias[0], 3, 1)
@@ -172,19 +175,7 @@ def _gru_backward(
     return grad_inputs, _grad_weights(hidden, grad_recurrent, masks), tf.stack(biases)
 
 # %% ../nbs/20_fused_rnn.ipynb #d5dabb34
-@tf.custom_gradient
-def gru_states(
-    inputs, is_word, weights, bias, masks: list, positions, # as for `_gru_forward`
-): # (steps, batch, units)
-    "Return a GRU's hidden states in one direction, differentiable for inputs, weights and biases."
-    fixed, units = tf.stop_gradient(weights), weights.shape[0]
-    weights_T, states, *saved = _gru_forward(tf.stop_gradient(inputs), is_word, fixed, masks,
-                                             tf.stop_gradient(bias), positions, units)
-    def backward(grad_states):
-        grad_inputs, grad_weights, grad_bias = _gru_backward(
-            grad_states, is_word, weights_T, masks, positions, units, *saved)
-        return grad_inputs, None, grad_weights, grad_bias, *[None] * len(masks), None
-    return states, backward
+gru_states = _with_gradients(_gru_forward, _gru_backward)
 
 # %% ../nbs/20_fused_rnn.ipynb #13947f5d
 @keras.saving.register_keras_serializable("disaster_nbdev")
@@ -221,7 +212,7 @@ def _masks(masks, batch_like) -> list: # masks: what Keras's cell returned
 
 # %% ../nbs/20_fused_rnn.ipynb #a0649d77
 def _inner_loop(
-    layer, sequences, mask, training: bool, # as for Keras's `inner_loop`
+    layer, sequences, mask, # as for Keras's `inner_loop`, in training
     states: Callable, # `lstm_states` or `gru_states`
 ): # as Keras's `inner_loop`: last hidden state, all hidden states, state at the end
     "Run a layer's loop with the compiled functions."
@@ -229,11 +220,10 @@ def _inner_loop(
     if mask is None: mask = tf.ones(tf.shape(sequences)[:2], "bool")
     is_word = tf.transpose(mask)[:, :, None]
     steps, batch = tf.shape(is_word)[0], tf.shape(is_word)[1]
-    dropped = (_masks(cell.get_dropout_mask(sequences[:, 0]), None) if training and cell.dropout
-               else [])
+    dropped = _masks(cell.get_dropout_mask(sequences[:, 0]), None) if cell.dropout else []
     start = tf.zeros((batch, cell.units))
-    masks = _masks(cell.get_recurrent_dropout_mask(start) if training and cell.recurrent_dropout
-                   else None, start)
+    masks = _masks(cell.get_recurrent_dropout_mask(start) if cell.recurrent_dropout else None,
+                   start)
     positions = tf.range(steps - 1, -1, -1) if layer.go_backwards else tf.range(steps)
     weights, bias = tf.convert_to_tensor(cell.recurrent_kernel), tf.convert_to_tensor(cell.bias)
     found = states(_projected(sequences, cell.kernel, dropped), is_word, weights, bias, masks,
@@ -259,7 +249,7 @@ class LSTM(keras.layers.LSTM):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if not (training and _supported(self)):
             return super().inner_loop(sequences, initial_state, mask, training)
-        last, found, state = _inner_loop(self, sequences, mask, training, lstm_states)
+        last, found, state = _inner_loop(self, sequences, mask, lstm_states)
         return last, found, [*state, tf.zeros_like(last)] # the last cell state is not used
 
 # %% ../nbs/20_fused_rnn.ipynb #3c9b7fe7
@@ -269,4 +259,4 @@ class GRU(keras.layers.GRU):
     def inner_loop(self, sequences, initial_state, mask, training=False):
         if not (training and self.reset_after and _supported(self)):
             return super().inner_loop(sequences, initial_state, mask, training)
-        return _inner_loop(self, sequences, mask, training, gru_states)
+        return _inner_loop(self, sequences, mask, gru_states)

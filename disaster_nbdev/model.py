@@ -16,8 +16,8 @@ import pandas as pd
 
 from .backend import keras, tf
 from .core import one_of
-from .process import quiet_stderr
 from .fused_rnn import GRU, LSTM, Embedding
+from .process import quiet_stderr
 
 # %% ../nbs/21_model.ipynb #d7b2d5e4
 def device() -> dict[str, str]: # kind: cpu | gpu, and its name
@@ -149,7 +149,7 @@ def tweet_vector(
 ): # (batch, width)
     "Apply the configured cell and pooling to a tweet; raise `UserError` for an unknown name."
     kind = CELLS[one_of("cell", config.cell, CELLS)]
-    if not config.fused: kind = UNFUSED.get(config.cell) or kind
+    if not config.fused: kind = UNFUSED.get(config.cell, kind)
     all_states = one_of("pooling", config.pooling, POOLINGS) != "last"
     if kind:
         cell = kind(config.hidden_size, dropout=config.input_dropout,
@@ -251,15 +251,14 @@ def widths(
 
 # %% ../nbs/21_model.ipynb #cc7fb609
 def similar_rows(
-    lengths: np.ndarray, # int64 (n,)
+    bucket: np.ndarray, # int64 (n,), of each row
     batch_size: int,
     rng: np.random.Generator,
 ) -> list[np.ndarray]: # rows of each batch, in a random order
     "Draw batches of rows of similar length; every row is in exactly one batch."
-    shuffled = rng.permutation(len(lengths))
+    shuffled = rng.permutation(len(bucket))
     # sorted by bucket, shuffled within each
-    bucket = np.searchsorted(widths(lengths), lengths[shuffled])
-    order = shuffled[np.argsort(bucket, kind="stable")]
+    order = shuffled[np.argsort(bucket[shuffled], kind="stable")]
     batches = np.split(order, np.arange(batch_size, len(order), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]
 
@@ -273,12 +272,13 @@ def bucketed(
     "Return batches of similar length, as wide as their bucket; every epoch draws new ones."
     length, rng = lengths(inputs), np.random.default_rng(seed)
     steps, stops = -(-len(labels) // batch_size), widths(length)
-    width_of = tf.constant(stops[np.searchsorted(stops, length)])
+    bucket = np.searchsorted(stops, length)
+    width_of = tf.constant(stops[bucket])
     values = {name: tf.constant(v) for name, v in inputs.items()}
     targets = tf.constant(labels)
     def epoch() -> np.ndarray: # all batches at once: one call of Python per epoch
         drawn = np.full((steps, batch_size), -1)
-        for k, rows in enumerate(similar_rows(length, batch_size, rng)):
+        for k, rows in enumerate(similar_rows(bucket, batch_size, rng)):
             drawn[k, :len(rows)] = rows
         return drawn
     def cut(rows):
@@ -291,6 +291,7 @@ def bucketed(
     def draw(_): return tf.ensure_shape(tf.numpy_function(epoch, [], "int64"), (steps, batch_size))
     return _prefetched(tf.data.Dataset.from_tensors(0).map(draw).unbatch().map(cut), steps)
 
+# %% ../nbs/21_model.ipynb #7cd90526
 def _prefetched(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
     "Add the number of batches and prefetching to a data set."
     options = tf.data.Options()

@@ -10,7 +10,7 @@ __all__ = ['GATES', 'STEPS', 'BLOCK', 'POOLINGS', 'saved_weights', 'weights_of',
 # %% ../nbs/24_predictor.ipynb #7881f3f5
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -150,6 +150,7 @@ def _rnn(
     np.add(gates[0], inputs[0], out=out)
     np.tanh(out, out=out)
 
+# %% ../nbs/24_predictor.ipynb #f1bd6559
 STEPS: dict[str, Callable] = {"gru": _gru, "lstm": _lstm, "rnn": _rnn}
 
 # %% ../nbs/24_predictor.ipynb #40bb2047
@@ -254,7 +255,8 @@ class Network:
         with _blas().limit(limits=1): # blocks are small: more threads cost more than they save
             return predict_rows(self, inputs)
 
-@lru_cache
+# %% ../nbs/24_predictor.ipynb #791dff16
+@cache
 def _blas():
     "Return the libraries that compute matrix products in this process."
     from threadpoolctl import ThreadpoolController
@@ -273,11 +275,12 @@ def _cells(
     shapes = [(embed_dim, width), (units, width), (2, width) if cell == "gru" else (width,)]
     return tuple(check_shapes(each, shapes, f"the {cell}") for each in found)
 
+# %% ../nbs/24_predictor.ipynb #a78c5355
 def _dense_width(settings, embed_dim: int, units: int) -> int: # units: 0 without a cell
     "Return the input width of the dense layers."
     width = 2 * units or embed_dim
     if settings.pooling == "both": width *= 2
-    return width + embed_dim * getattr(settings, "keyword_branch", False)
+    return width + embed_dim * settings.keyword_branch
 
 # %% ../nbs/24_predictor.ipynb #5f98b954
 def read_network(

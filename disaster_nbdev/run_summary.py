@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from disaster_nbdev.training import Prepared
 
 # %% ../nbs/39_run_summary.ipynb #b878b1b6
-# of tables by class
+# column -> format, of tables by class
 CLASS_FORMATS = {"precision": "{:.3f}", "recall": "{:.3f}", "f1": "{:.3f}", "support": "{:,}"}
 
 # %% ../nbs/39_run_summary.ipynb #a8e14f99
@@ -83,16 +83,16 @@ def with_predictions(
 
 # %% ../nbs/39_run_summary.ipynb #848f685a
 def describe_workload(
-    points: pd.DataFrame, # name, workload, recall: what `operating.operating_points` returned
+    points: pd.DataFrame, # name, workload, recall: what `calibration.operating_points` returned
 ) -> str:
     "Describe a plot of recall against the share of tweets that must be read."
     costs = [f"{point.name}: {point.workload:.1%} of the tweets for a recall of {point.recall:.3f}"
              for point in points.itertuples(index=False)]
-    return (f"Recall against the share of tweets read in order of probability. {'; '.join(costs)}.")
+    return f"Recall against the share of tweets read in order of probability. {'; '.join(costs)}."
 
 # %% ../nbs/39_run_summary.ipynb #744d51f7
 def describe_precision_recall(
-    points: pd.DataFrame, # name, precision, recall: what `operating.operating_points` returned
+    points: pd.DataFrame, # name, precision, recall: of `calibration.operating_points`
     share: float, # of disasters among the tweets
 ) -> str:
     "Describe a plot of precision against recall."
@@ -135,7 +135,7 @@ def best_sentence(
 
 # %% ../nbs/39_run_summary.ipynb #21b682cf
 def describe_pairs(
-    pairs: pd.DataFrame, # p_adjusted: what `evaluation.pairwise` returned
+    pairs: pd.DataFrame, # p_adjusted: what `metrics.pairwise` returned
 ) -> str:
     "Describe a plot of the differences in accuracy between baselines."
     significant = int((pairs.p_adjusted < 0.05).sum())
@@ -151,10 +151,11 @@ def baseline_findings(
     "Return what the baselines show and what they leave open, in sentences."
     train, validation = (run["metrics"][part] for part in ("train", "validation"))
     gap = 100 * (train["accuracy"] - validation["accuracy"])
-    accuracy, precision, recall = (validation[name] for name in ("accuracy", "precision", "recall"))
-    return (f"{name} is {gap:.1f} points more accurate on the tweets it was fitted on than on the "
-            f"others.\n"
-            f"Its precision is {precision:.3f} and its recall {recall:.3f}.\n"
-            f"Best of {count} baselines: {name}, validation accuracy {accuracy:.4f}.\n"
+    return (f"{name} is {gap:.1f} percentage points more accurate on the training part than on "
+            f"the validation part.\n"
+            f"Its precision is {validation['precision']:.3f} and its recall "
+            f"{validation['recall']:.3f}.\n"
+            f"Best of {count} baselines: {name}, validation accuracy {validation['accuracy']:.4f}."
+            f"\n"
             f"Open: on a random split, near-duplicates of a tweet may be on both sides; how much "
             f"of the accuracy depends on them is not shown here.")

@@ -1,4 +1,4 @@
-"""Check what CONTRIBUTING.md promises: a recipe, a page of their own."""
+"""Check what CONTRIBUTING.md says about adding a recipe or a page."""
 import json
 import re
 import shutil
@@ -65,8 +65,7 @@ def planned(project, name, *only):
 
 
 def test_a_recipe_in_no_set_runs_by_its_name(project):
-    assert (planned(project, "offline", "tiny")
-            == ["tiny-glove"]), "on the vectors of train.ipynb's default"
+    assert planned(project, "offline", "tiny") == ["tiny-glove"], "on train.ipynb's default vectors"
     assert planned(project, "mine", "words") == ["words-corpus"], "on its own vectors"
     assert planned(project, "offline", "words") == ["words-glove"], "in a set, on those of the set"
     assert (planned(project, "offline", "tuned")
@@ -92,8 +91,9 @@ def test_a_page_of_ones_own_and_a_recipe_alone_join_the_report(project, tmp_path
     assert 'href="my_report.html"' in index
     assert "A page of mine" in index
     assert 'href="broken.html"' in index
-    assert ({"my_report", "explore"} <= json.loads(
-        (tmp_path/"pages.json").read_text()).keys()), "a failed page is not noted"
+    pages = json.loads((tmp_path/"pages.json").read_text())
+    assert {"my_report", "explore"} <= pages.keys()
+    assert "broken" not in pages, "a failed page has no record"
 
     answer = disaster(project, "report", "--only", "tuned", "--output", str(tmp_path))
     assert answer.returncode == 0, answer.stderr
@@ -103,7 +103,7 @@ def test_a_page_of_ones_own_and_a_recipe_alone_join_the_report(project, tmp_path
     assert "tuned-glove" in (tmp_path/"index.html").read_text(encoding="utf-8")
 
     assert (told(disaster(project, "report", "--set", "mine", "--output", str(tmp_path)))
-            == ["broken", "compare"]), "what is up to date is not made again"
+            == ["broken", "compare"]), "what is up to date is not rerun"
     mine = project/"nbs"/"my_report.ipynb"
     before = mine.read_bytes()
     mine.write_bytes(before.replace(b"written by", b"signed by"))

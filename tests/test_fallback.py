@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from disaster_nbdev import fallback, model, scoring
-from disaster_nbdev.encoder import installed
 from disaster_nbdev.backend import keras
-from disaster_nbdev.scoring import load_run, runs_on_numpy, score, score_texts
+from disaster_nbdev.encoder import installed
 from disaster_nbdev.score_file import score_file
+from disaster_nbdev.scoring import load_run, runs_on_numpy, score, score_texts
 from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
 from test_scoring import got, put, said, tweets
 
@@ -72,9 +72,9 @@ def test_a_new_cell_is_scored_in_this_process_whatever_the_workers(run, sample, 
                         lambda *_: pytest.fail("a worker does not know the cell"))
     score_file(str(source), str(tmp_path/"out.csv"), run, workers=2, tell=tell)
     assert len(got(tmp_path/"out.csv")) == 60 * len(sample.test) > 16_384
-    assert ([text for text in told if "slower" in text] == ["Keras scores this run, which is "
-                                                            "slower: NumPy does not know all of "
-                                                            "its network (cell mine)."])
+    warning = ("Keras scores this run, which is slower: NumPy does not know all of its network "
+               "(cell mine).")
+    assert [text for text in told if "slower" in text] == [warning]
 
 
 @pytest.mark.parametrize("step", [-1e-8, 0.0, 1e-8])

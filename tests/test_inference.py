@@ -1,16 +1,14 @@
 """Check that the NumPy predictor agrees with Keras, and that rounding never changes a label."""
 import json
-import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, run
 from disaster_nbdev.fallback import TOLERANCE, computable, is_stable, probabilities, settled
-from disaster_nbdev.predictor import BLOCK, opened_network
 from disaster_nbdev.featurizer import load_featurizer, run_files
+from disaster_nbdev.predictor import BLOCK, opened_network
 
 POOLINGS = ("last", "mean", "max", "both", "attention")
 KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling in POOLINGS
@@ -125,7 +123,7 @@ def test_a_network_whose_errors_grow_is_not_stable(tmp_path):
 
 
 SCORED = """
-import json, sys, numpy as np
+import json, sys
 from disaster_nbdev.scoring import score_texts
 run, file = sys.argv[1:]
 texts, edges = json.load(open(file))
@@ -144,10 +142,8 @@ def test_threads_change_a_probability_by_rounding_and_never_a_label(tmp_path):
     (tmp_path/"in.json").write_text(json.dumps([texts, edges]))
 
     def scored(threads: str) -> list:
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads}
-        answer = subprocess.run([sys.executable, "-c", SCORED, str(folder),
-                                 str(tmp_path/"in.json")], env=environment, cwd=ROOT,
-                                capture_output=True, text=True)
+        answer = run(sys.executable, "-c", SCORED, str(folder), str(tmp_path/"in.json"),
+                     OPENBLAS_NUM_THREADS=threads, OMP_NUM_THREADS=threads)
         return json.loads(answer.stdout)
     for (one, label), (other, same) in zip(scored("1"), scored("2")):
         np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE)
@@ -168,15 +164,13 @@ def test_saved_runs_agree_with_keras(sample, tmp_path):
         reader, inputs = load_featurizer(files), keras_reader.inputs(tweets)
         for name, ids in reader.inputs(tweets).items():
             np.testing.assert_array_equal(ids, inputs[name])
-        np.testing.assert_allclose(opened_network(files["model.keras"],
-                                                  reader.config).predict(inputs),
-                                   predict(model, inputs), atol=2e-5)
+        found = opened_network(files["model.keras"], reader.config).predict(inputs)
+        np.testing.assert_allclose(found, predict(model, inputs), atol=2e-5)
 
 
 def test_neither_tensorflow_nor_keras_is_loaded():
-    code = ("import sys, disaster_nbdev.predictor, disaster_nbdev.featurizer; "
-            "import disaster_nbdev.scoring; "
-            "print([m for m in ('tensorflow', 'keras', 'torch', 'jax', 'sklearn', 'matplotlib') if "
-            "m in sys.modules])")
-    assert (subprocess.run([sys.executable, "-c", code], capture_output=True,
-                           text=True).stdout.strip() == "[]")
+    code = ("import sys\n"
+            "from disaster_nbdev import fallback, predictor, scoring\n"
+            "heavy = {'tensorflow', 'keras', 'torch', 'jax', 'sklearn', 'matplotlib'}\n"
+            "print(sorted(heavy & sys.modules.keys()))")
+    assert run(sys.executable, "-c", code).stdout.strip() == "[]"

@@ -10,10 +10,9 @@ import pytest
 from conftest import ROOT, run
 from disaster_nbdev import backend, encoder, model, training
 from disaster_nbdev.data import Dataset, load
-from disaster_nbdev.split import parts
 from disaster_nbdev.encoder import installed
 from disaster_nbdev.experiment import cross_validate, network_trainer, repeated_evaluation
-from disaster_nbdev.split import grouped_folds
+from disaster_nbdev.split import grouped_folds, parts
 from disaster_nbdev.training import RunConfig
 
 NEAR = dict(rtol=0, atol=1e-6)  # probabilities of the same training on the same machine
@@ -24,12 +23,12 @@ SMALL = RunConfig(pooling="attention", embedding="glove+corpus", cleaning="aware
                   input_dropout=0.2, recurrent_dropout=0.2, optimizer="adamw", learning_rate=0.01,
                   schedule="linear", batch_size=80, epochs=2, patience=0)
 
-CHANGES = {"compiled loop": {}, "static vectors": {"embedding": "glove+minilm-static",
-                                                   "pooling": "both", "fused": False},
-           "encoder": {"embedding": "minilm", "use_keyword": False},
-           "learning vectors": {"cell": "lstm", "fused": False, "buckets": False,
-                                "embedding": "corpus", "finetune": True, "words_from": "train",
-                                "patience": 1},}
+CHANGES = {
+    "compiled loop": {},
+    "static vectors": {"embedding": "glove+minilm-static", "pooling": "both", "fused": False},
+    "encoder": {"embedding": "minilm", "use_keyword": False},
+    "trained embeddings": {"cell": "lstm", "fused": False, "buckets": False, "embedding": "corpus",
+                           "finetune": True, "words_from": "train", "patience": 1}}
 
 
 def settings(name: str) -> RunConfig:
@@ -55,14 +54,20 @@ def single(config: RunConfig, dataset: Dataset) -> np.ndarray:
     return model.predict(network, prepared.inputs["validation"])
 
 
+SINGLE = """
+import json, sys, numpy as np
+tests, folder = sys.argv[1:]
+sys.path.insert(0, tests)
+from test_repeats import RunConfig, few, single
+config = RunConfig(**json.load(open(f"{folder}/config.json")))
+np.save(f"{folder}/alone.npy", single(config, few()))
+"""
+
+
 def single_elsewhere(config: RunConfig, folder) -> np.ndarray:
     """Do the same in a new process with an empty cache."""
     (folder/"config.json").write_text(json.dumps(dataclasses.asdict(config)))
-    code = ("import json, sys; sys.path.insert(0, sys.argv[1]); import numpy as np; import "
-            "test_repeats as t; "
-            "config = t.RunConfig(**json.load(open(sys.argv[2] + '/config.json'))); "
-            "np.save(sys.argv[2] + '/alone.npy', t.single(config, t.few()))")
-    answer = run(sys.executable, "-c", code, str(ROOT/"tests"), str(folder),
+    answer = run(sys.executable, "-c", SINGLE, str(ROOT/"tests"), str(folder),
                  XDG_CACHE_HOME=str(folder/"cache"))
     assert answer.returncode == 0, answer.stderr[-2000:]
     return np.load(folder/"alone.npy")
