@@ -19,9 +19,8 @@ import pandas as pd
 from . import baseline
 from .data import Dataset
 from .metrics import compute_metrics, predicted
-from .record import Record, baseline_config, prediction_table, vector_file
-from .record import write_record
-from .single_run import device_of
+from .record import Record, baseline_config, device_of, prediction_table
+from .record import vector_file, write_record
 from .split import grouped_folds, parts, split, SPLITS
 
 # %% ../nbs/42_experiment.ipynb #dd2bcdf6

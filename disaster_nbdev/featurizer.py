@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['TRUNCATED', 'RUN_FILES', 'MAX_BYTES', 'Settings', 'settings_from', 'keyword_words', 'keywords_of', 'texts_to_clean',
-           'cleaned_texts', 'Featurizer', 'word_inputs', 'encoder_texts', 'encoder_inputs', 'input_code', 'unusable',
-           'check_code', 'run_files', 'load_featurizer', 'save_featurizer']
+           'Featurizer', 'word_inputs', 'encoder_texts', 'encoder_inputs', 'input_code', 'unusable', 'check_code',
+           'run_files', 'load_featurizer', 'save_featurizer']
 
 # %% ../nbs/16_featurizer.ipynb #126cc00f
 import dataclasses, json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,14 +78,6 @@ def texts_to_clean(
     if not config.use_keyword: return list(texts)
     return [f"{keyword} {text}" for keyword, text in zip(keywords, texts)]
 
-def cleaned_texts(
-    frame: pd.DataFrame, # keyword, text
-    config, # cleaning, use_keyword
-    ranks=None, # of the run's vectors, as for `clean.cleaner`
-) -> list[str]: # one cleaned tweet per row
-    "Return the cleaned tweets of a frame."
-    texts = texts_to_clean(frame["text"], keywords_of(frame), config)
-    return cleaner(config.cleaning, ranks)(texts)
 
 # %% ../nbs/16_featurizer.ipynb #da9594fe
 @dataclass(frozen=True)
@@ -93,7 +85,8 @@ class Featurizer:
     "Turn tweets into the inputs of a network."
     config: Settings # or a `training.RunConfig`
     vocabulary: Vocabulary | None = None # None: an encoder, which has its own
-    ranks: dict[str, int] | None = None # word -> rank among the words with vectors; None: unknown
+    # word -> rank among the words with vectors, or a function that returns them; None: unknown
+    ranks: dict[str, int] | Callable | None = None
 
     @cached_property
     def clean(self) -> Cleaner:

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FILES', 'REQUIRED_KEYS', 'report_folder', 'models_folder', 'baseline_config', 'used_entries', 'run_code', 'made_by',
            'prediction_table', 'split_metrics', 'operating_of', 'vector_file', 'to_json', 'write_folder', 'Record',
-           'write_record', 'read_predictions', 'read_facts', 'read_record', 'read_each', 'read_records', 'code_changes',
-           'why_stale', 'config_differences']
+           'device_of', 'write_record', 'read_predictions', 'read_facts', 'read_record', 'read_each', 'read_records',
+           'code_changes', 'why_stale', 'config_differences']
 
 # %% ../nbs/40_record.ipynb #bf6287e4
 import json, math, os
@@ -170,6 +170,15 @@ class Record:
     def predictions(self, part: str) -> pd.DataFrame: # part: train | validation | test
         "Return id, probability, label and, where labeled, target."
         return read_predictions(self.folder/f"predictions_{part}.csv", self.run["data"])
+
+# %% ../nbs/40_record.ipynb #85e9aa8f
+def device_of(
+    config, # RunConfig, or a key of `baseline.BASELINES`
+) -> dict[str, str]: # kind and name, as run.json holds them
+    "Return the device that trains a configuration."
+    if isinstance(config, str): return {"kind": "cpu", "name": f"{os.cpu_count()} cores"}
+    from disaster_nbdev.model import device
+    return device()
 
 # %% ../nbs/40_record.ipynb #ea8d8b9d
 def write_record(

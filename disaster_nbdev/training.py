@@ -23,7 +23,7 @@ from .archive import members, parsed, short, tensors, typed
 from .backend import keras
 from .core import UserError, atomic_folder, check_parameters, one_of, resolve
 from .data import Dataset
-from .featurizer import Featurizer, cleaned_texts, keywords_of, load_featurizer
+from .featurizer import Featurizer, keywords_of, load_featurizer
 from .featurizer import run_files, save_featurizer, settings_from, unusable
 from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build, own_cells
 from .split import SPLITS, parts
@@ -179,7 +179,7 @@ def read_words(
     "Build the vocabulary and its embedding matrix."
     every = pd.concat(frames.values(), ignore_index=True)
     ranks = _ranks_lookup(config)
-    texts = cleaned_texts(every, config, ranks)
+    texts = Featurizer(config, ranks=ranks).texts(every)
     keywords = (cleaning_module.clean(keywords_of(every), config.cleaning, ranks)
                 if config.keyword_branch else [])
     n = len(frames["train"]) if config.words_from == "train" else len(every)
