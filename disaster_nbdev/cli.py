@@ -39,8 +39,6 @@ def ending() -> Iterator[None]:
         mistake = as_mistake(error)
         if mistake is error: raise
         raise mistake from None
-    finally:
-        for stream in (sys.stdout, sys.stderr): flushed(stream)
 
 # %% ../nbs/69_cli.ipynb #ec3b3ea1
 class Commands(click.Group):
@@ -51,6 +49,8 @@ class Commands(click.Group):
         try:
             with ended_by_signals(for_good=True): return super().main(*words, **options)
         except OSError: sys.exit(2) # the message of a mistake could not be written
+        finally:
+            for stream in (sys.stdout, sys.stderr): flushed(stream)
 
     def make_context(self, *words, **options) -> click.Context:
         "Parse the command line."

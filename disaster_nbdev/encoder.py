@@ -283,10 +283,11 @@ def cache_file(
 ) -> Path: # .npz; it need not exist
     "Return where a result of an encoder is cached."
     from disaster_nbdev.backend import environment
+    identity = _identity(preset(name)) # first, since it reports an encoder that is not installed
     code = code_hash("encoder.token_states", "encoder.static_matrix")
     versions = [importlib.metadata.version(library)
                 for library in ("numpy", "tensorflow", "keras-hub")]
-    return core.cache_file(kind, code, _identity(preset(name)), versions, environment(), *parts)
+    return core.cache_file(kind, code, identity, versions, environment(), *parts)
 
 # %% ../nbs/13_encoder.ipynb #493aa538
 def _cached_states(

@@ -168,7 +168,10 @@ def test_other_commands_without_a_stream(shell, code, words):
 def test_a_mistake_that_nobody_hears_is_a_mistake():
     for shell in ('"$@" 2>&-', '"$@" 2>/dev/full'):
         for words in (("score", "none.csv", "--run", "none"), ("score", "--none")):
-            assert run("bash", "-c", shell, "bash", "disaster", *words).returncode == 2
+            for unbuffered in ("", "1"):
+                answer = run("bash", "-c", shell, "bash", "disaster", *words,
+                             PYTHONUNBUFFERED=unbuffered)
+                assert answer.returncode == 2
 
 
 def refused(place: Path, target: Path) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from conftest import run
 from disaster_nbdev.core import UserError
+from disaster_nbdev.encoder import installed
 from disaster_nbdev.score_file import score_file
 from disaster_nbdev.scoring import score_texts
 from disaster_nbdev.training import load_model
@@ -276,7 +277,7 @@ def test_a_word_network_without_its_vocabulary_is_no_run_on_an_encoder(copy, tmp
     (tmp_path/"out.csv").unlink()
     (copy/"config.json").write_text(ENCODER_RUN)
     refused(copy, tmp_path, "would read states, but the network reads words")
-    keras_refuses(copy)
+    if installed("minilm"): keras_refuses(copy)  # without it, Keras reports the missing encoder
 
 
 def test_files_that_are_too_large_are_not_read(copy, tmp_path):
