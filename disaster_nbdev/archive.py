@@ -208,6 +208,12 @@ def _expected_inputs(settings, contextual: bool) -> set[str]: # names
     if not contextual: return {"keyword", "words"} if settings.keyword_branch else {"words"}
     return {"padding_mask", "segment_ids", "token_ids"} if settings.finetune else {"states"}
 
+def _pooling(layers: dict[str, dict]): # layers: what `top_layers` returned
+    "Return the pooling of a network, as a layer of this project or of Keras's operations."
+    if "pooling" in layers: return layers["pooling"]["config"].get("kind")
+    kinds = [name.removeprefix("pooling_") for name in layers if name.startswith("pooling_")]
+    return kinds[0] if kinds else "last"
+
 def check_structure(
     network: dict, # content of config.json in the archive
     settings, # cell, pooling, keyword_branch, finetune
@@ -228,7 +234,7 @@ def check_structure(
     if cells != {settings.cell} - {"none"}:
         refuse(f"it says cell {settings.cell[:40]}, but the network has "
                f"{', '.join(sorted(cells))[:60] or 'none'}")
-    pooling = layers["pooling"]["config"].get("kind") if "pooling" in layers else "last"
+    pooling = _pooling(layers)
     if pooling != settings.pooling:
         refuse(f"it says pooling {settings.pooling[:40]}, but the network has {str(pooling)[:40]}")
 

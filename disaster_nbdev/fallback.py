@@ -194,7 +194,7 @@ KNOWN_SETTINGS = {
     "dense": {"activation": "relu", "use_bias": True},
     "probability": {"activation": "sigmoid", "use_bias": True}}
 # layers without such settings
-OTHER_LAYERS = ("InputLayer", "NotEqual", "Any", "Dropout", "Concatenate", "Pooling")
+OTHER_LAYERS = ("InputLayer", "NotEqual", "Any", "Copy", "Dropout", "Concatenate", "Pooling")
 # layers inside `Bidirectional` -> whether they read from the end
 DIRECTIONS = {"layer": False, "backward_layer": True}
 
@@ -221,8 +221,10 @@ def computable(
     "Check whether NumPy can compute a network of words; if not, Keras must."
     if settings.pooling not in ("last", "attention", *POOLINGS): return False
     if settings.cell not in (*CELL_CLASSES, "none"): return False
+    poolings = (f"pooling_{settings.pooling}", "keyword_mean") # networks of Keras's operations
     for name, layer in layers.items():
         kind = layer["class_name"]
+        if kind == "Functional" and name in poolings: continue
         if kind == "Dense" and name in KNOWN_SETTINGS: kind = name
         if kind in OTHER_LAYERS: continue
         if kind not in KNOWN_SETTINGS or not _has_known_settings(layer, kind): return False

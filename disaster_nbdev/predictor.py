@@ -8,6 +8,7 @@ __all__ = ['GATES', 'STEPS', 'BLOCK', 'POOLINGS', 'saved_weights', 'weights_of',
            'opened_network', 'blocks', 'tweet_vector', 'keyword_mean', 'logistic', 'dense_layers', 'predict_rows']
 
 # %% ../nbs/24_predictor.ipynb #7881f3f5
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -34,12 +35,12 @@ def _position(path: str) -> tuple[str, int]: # path: of an array below `layers`
 # %% ../nbs/24_predictor.ipynb #9c893c66
 def weights_of(
     weights: Mapping[str, np.ndarray], # what `saved_weights` returned
-    part: str, # what the path of the layer contains
+    part: str, # regular expression that the path of the layer matches
 ) -> list[np.ndarray]: # in Keras's order
     "Return the weights of one part of the network; raise `Damaged` if it has none."
-    paths = sorted((path for path in weights if part in path), key=_position)
+    paths = sorted((path for path in weights if re.search(part, path)), key=_position)
     if not paths:
-        raise Damaged(f"model.weights.h5 in model.keras holds no weights of {part.strip('/')}")
+        raise Damaged(f"model.weights.h5 in model.keras holds no weights of {part.strip('^/')}")
     return [weights[path] for path in paths]
 
 # %% ../nbs/24_predictor.ipynb #16146158
@@ -247,8 +248,7 @@ class Network:
     directions: tuple[Direction, ...] # forward and backward; empty without a cell
     attention: list[np.ndarray] # kernel and bias
     dense: list[np.ndarray] # kernel and bias of the hidden layer, then of the probability
-    # kernel, recurrent kernel and bias of each direction, in Keras's form
-    cells: tuple[list[np.ndarray], ...] = ()
+    cells: tuple[list[np.ndarray], ...] = () # weights of each direction, in Keras's form
 
     def predict(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray: # as for `predict_rows`
         "Return the probability of a real disaster for each row, in their order."
@@ -288,7 +288,7 @@ def read_network(
     settings, # cell, pooling, keyword_branch
 ) -> Network: # without `directions`
     "Return the network of some weights; raise `Damaged` if they do not fit the settings."
-    vectors = weights_of(weights, "embedding")
+    vectors = weights_of(weights, "^embedding/")
     rows, dim = vectors[0].shape if vectors[0].ndim == 2 else (0, 0)
     vectors, = check_shapes(vectors, [(rows, dim)], "the embedding")
     cells = () if settings.cell == "none" else _cells(weights, settings.cell, dim)
@@ -296,8 +296,9 @@ def read_network(
     attention = []
     if settings.pooling == "attention":
         shapes = [(2 * units or dim, 1), (1,)]
-        attention = check_shapes(weights_of(weights, "/weight/"), shapes, "the pooling")
-    dense = weights_of(weights, "dense")
+        found = weights_of(weights, "/weight/|/layers/dense/") # a layer of its own, or Keras's
+        attention = check_shapes(found, shapes, "the pooling")
+    dense = weights_of(weights, "^dense")
     hidden = dense[0].shape[-1] if dense[0].ndim else 0
     shapes = [(_dense_width(settings, dim, units), hidden), (hidden,), (hidden, 1), (1,)]
     dense = check_shapes(dense, shapes, "the dense layers")
@@ -385,8 +386,7 @@ def dense_layers(
 # %% ../nbs/24_predictor.ipynb #a6cb7cbf
 def predict_rows(
     network: Network,
-    # int (n, seq_len) under `words` and, with a branch, under `keyword`
-    inputs: Mapping[str, np.ndarray],
+    inputs: Mapping[str, np.ndarray], # int (n, seq_len): words and, with a branch, keyword
 ) -> np.ndarray: # float64 (n,)
     "Return the probability of a real disaster for each row, in their order."
     words, probability = inputs["words"], np.zeros(len(inputs["words"]))

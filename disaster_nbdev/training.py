@@ -25,7 +25,8 @@ from .core import UserError, atomic_folder, check_parameters, one_of, resolve
 from .data import Dataset
 from .featurizer import Featurizer, keywords_of, load_featurizer
 from .featurizer import run_files, save_featurizer, settings_from, unusable
-from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build, own_cells
+from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build
+from .model import own_cells, plain
 from .split import SPLITS, parts
 from .vocabulary import Vocabulary, build_vocabulary
 
@@ -293,7 +294,7 @@ def save_model(
 ) -> Path: # `folder`
     "Write the network and its featurizer, atomically."
     with atomic_folder(folder) as fresh:
-        model.save(fresh/"model.keras")
+        plain(model).save(fresh/"model.keras")
         save_featurizer(fresh, reader)
         for name, text in (others or {}).items(): (fresh/name).write_text(text, encoding="utf-8")
     return folder
