@@ -9,7 +9,7 @@ __all__ = ['FIELDS', 'PATHS', 'LIMITS', 'CHOICES', 'SAME_SETTINGS', 'RunConfig',
 
 # %% ../nbs/22_training.ipynb #2bbf5688
 import dataclasses, hashlib, json, re, tempfile, time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -229,20 +229,21 @@ def network(config: RunConfig, prepared: Prepared) -> keras.Model: # compiled
 
 # %% ../nbs/22_training.ipynb #63577a3b
 class EpochLog(keras.callbacks.Callback):
-    "Record the seconds of each epoch and print one line for it."
+    "Record the figures and seconds of each epoch and print one line for it."
     def __init__(self):
         super().__init__()
-        self.seconds = []
+        self.rows = []
 
     def on_epoch_begin(self, epoch, logs=None):
         self.started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.started)
+        seconds = time.perf_counter() - self.started
+        self.rows.append({"epoch": epoch + 1, **logs, "seconds": seconds})
         print(f"epoch {epoch + 1:2d} of {self.params['epochs']}: "
               f"loss {logs['loss']:.4f}, accuracy {logs['accuracy']:.4f}; "
               f"validation loss {logs['val_loss']:.4f}, accuracy {logs['val_accuracy']:.4f}; "
-              f"{self.seconds[-1]:.1f} s", flush=True)
+              f"{seconds:.1f} s", flush=True)
 
 # %% ../nbs/22_training.ipynb #d65863f1
 def _callbacks(config: RunConfig, log: EpochLog) -> list[keras.callbacks.Callback]:
@@ -274,15 +275,16 @@ def fit(
     model: keras.Model, # compiled
     prepared: Prepared,
     config: RunConfig, # batch_size, buckets, epochs, patience
+    callbacks: Iterable[keras.callbacks.Callback] = (), # more of them, such as TensorBoard
 ) -> pd.DataFrame: # epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds
     "Train in place and return the history; raise `UserError` if the loss is not a number."
     log = EpochLog()
-    result = model.fit(**batches(model, prepared, config), epochs=config.epochs, verbose=0,
-                       callbacks=_callbacks(config, log))
-    history = pd.DataFrame(result.history)
+    # the others come last, so that nothing they do to the figures is recorded
+    model.fit(**batches(model, prepared, config), epochs=config.epochs, verbose=0,
+              callbacks=[*_callbacks(config, log), *callbacks])
+    history = pd.DataFrame(log.rows)
     if not np.isfinite(history.loss).all():
         raise UserError(f"The loss is not a number in epoch {len(history)}: lower learning_rate.")
-    history = history.assign(epoch=range(1, len(history) + 1), seconds=log.seconds[:len(history)])
     return history[["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]]
 
 # %% ../nbs/22_training.ipynb #88144735
