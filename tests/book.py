@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 DIRECTIVE = re.compile(r"^#\|.*\n?", re.MULTILINE)  # for nbdev, not for a reader
+SKIPPED = re.compile(r"^#\|\s*eval:\s*false", re.MULTILINE)  # nbdev does not run such a cell either
 LIMIT = 600  # seconds that one cell may take
 PARTS = {"0": "00–09 Foundations and data", "1": "10–19 Text", "2": "20–29 Models",
          "3": "30–39 Evaluation and exploration", "4": "40–49 Experiments and comparison",
@@ -30,6 +31,8 @@ def execute(path: Path, output: Path) -> None:
     from nbclient import NotebookClient
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.insert(0, nbformat.v4.new_code_cell("%matplotlib inline"))  # show all figures
+    for cell in notebook.cells:
+        if SKIPPED.search(cell.source): cell.metadata.tags = ["skip-execution"]
     NotebookClient(notebook, timeout=LIMIT, resources={"metadata": {"path": str(ROOT)}}).execute()
     del notebook.cells[0]
     for cell in notebook.cells: cell.source = DIRECTIVE.sub("", cell.source)
