@@ -158,7 +158,7 @@ def _kaggle_files() -> Path: # folder with the competition's files
     try: import kagglehub
     except ImportError:
         raise UserError(
-            "Downloading needs the extra `kaggle`: pip install -e '.[kaggle]'.") from None
+            "Downloading needs the extra `kaggle`: pip install 'disaster_nbdev[kaggle]'.") from None
     try: return Path(kagglehub.competition_download("nlp-getting-started"))
     except Exception as error:
         raise UserError(
