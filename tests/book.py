@@ -1,10 +1,12 @@
 """Execute the numbered notebooks on the sample and write them as pages: `make book`.
 
 The pages go to reports/book, in reading order, with nbs/index.ipynb as home. A notebook that fails
-stops the book, with the cell's error.
+is named at the end, with the cell's error, and the book has no page for it. `--site` also copies
+the book and the report on Kaggle's tweets into the folder site, with links between them.
 """
 import os
 import re
+import shutil
 import sys
 import tempfile
 import time
@@ -40,19 +42,47 @@ def execute(path: Path, output: Path) -> None:
     nbformat.write(notebook, output)
 
 
+def link(folder: Path, href: str, title: str) -> None:
+    """Add a link to the list of pages on every page of a folder."""
+    from disaster_nbdev.site import END
+    added = f'<ul><li><a href="{href}">{title}</a></li></ul>{END}'
+    for path in folder.glob("*.html"):
+        path.write_text(path.read_text(encoding="utf-8").replace(END, added, 1), encoding="utf-8")
+
+
+def write_both(site: Path) -> None:
+    """Copy the book and the report into a folder to publish, with links between them."""
+    shutil.rmtree(site, ignore_errors=True)
+    for name in ("book", "kaggle"):
+        shutil.copytree(ROOT/"reports"/name, site/name, ignore=shutil.ignore_patterns("notebooks"))
+    link(site/"kaggle", "../book/index.html", "The book: how it is made")
+    link(site/"book", "../kaggle/index.html", "The report on Kaggle's tweets")
+    forward = '<!DOCTYPE html><title>disaster_nbdev</title><meta http-equiv="refresh" content="0; {}">'
+    (site/"index.html").write_text(forward.format("url=book/index.html"), encoding="utf-8")
+
+
+def executed_chapters(folder: Path, wanted: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
+    """Execute chapters into a folder; return the files by name, and the errors of those failed."""
+    from nbclient.exceptions import CellExecutionError
+    executed, failed = {}, {}
+    for path in chapters():
+        if wanted and path.stem not in (*wanted, "index"): continue
+        started = time.perf_counter()
+        try:
+            execute(path, folder/path.name)
+            executed[path.stem] = folder/path.name
+        except CellExecutionError as error: failed[path.stem] = str(error)
+        print(f"{path.stem}: {time.perf_counter() - started:.0f} s", flush=True)
+    return executed, failed
+
+
 def main() -> None:
     """Execute every chapter, or those that are named, and write the pages."""
     from disaster_nbdev.site import heading, read_notebook, write_site
     os.environ["DISASTER_DATA"] = str(ROOT/"data"/"sample")
-    wanted = sys.argv[1:]
+    wanted = [word for word in sys.argv[1:] if word != "--site"]
     with tempfile.TemporaryDirectory() as scratch:
-        executed = {}
-        for path in chapters():
-            if wanted and path.stem not in (*wanted, "index"): continue
-            started = time.perf_counter()
-            executed[path.stem] = Path(scratch)/path.name
-            execute(path, executed[path.stem])
-            print(f"{path.stem}: {time.perf_counter() - started:.0f} s", flush=True)
+        executed, failed = executed_chapters(Path(scratch), wanted)
         titles = {name: f"{name[:2]} {heading(read_notebook(path)) or name[3:]}"
                   for name, path in executed.items() if name != "index"}
         groups = {name: PARTS[name[0]] for name in titles}
@@ -60,6 +90,8 @@ def main() -> None:
         if "index" in executed: executed["compare"] = executed.pop("index")
         index = write_site(ROOT/"reports"/"book", executed, titles=titles, groups=groups)
     print(f"The book is in {index.parent}: open {index.name}.")
+    if failed: sys.exit("\n".join(f"{name} failed. {error}" for name, error in failed.items()))
+    if "--site" in sys.argv: write_both(ROOT/"site")
 
 
 if __name__ == "__main__": main()
