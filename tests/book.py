@@ -17,6 +17,10 @@ sys.path.insert(0, str(ROOT))
 DIRECTIVE = re.compile(r"^#\|.*\n?", re.MULTILINE)  # for nbdev, not for a reader
 SKIPPED = re.compile(r"^#\|\s*eval:\s*false", re.MULTILINE)  # nbdev does not run such a cell either
 LIMIT = 600  # seconds that one cell may take
+FORWARD = """<!DOCTYPE html>
+<title>disaster_nbdev</title>
+<meta http-equiv="refresh" content="0; url=book/index.html">
+"""
 PARTS = {"0": "00–09 Foundations and data", "1": "10–19 Text", "2": "20–29 Models",
          "3": "30–39 Evaluation and exploration", "4": "40–49 Experiments and comparison",
          "5": "50–59 The report", "6": "60–69 Use"}
@@ -45,9 +49,10 @@ def execute(path: Path, output: Path) -> None:
 def link(folder: Path, href: str, title: str) -> None:
     """Add a link to the list of pages on every page of a folder."""
     from disaster_nbdev.site import END
-    added = f'<ul><li><a href="{href}">{title}</a></li></ul>{END}'
+    added = f'<ul><li><a href="{href}">{title}</a></li></ul></nav>{END}'
     for path in folder.glob("*.html"):
-        path.write_text(path.read_text(encoding="utf-8").replace(END, added, 1), encoding="utf-8")
+        html = path.read_text(encoding="utf-8")
+        path.write_text(html.replace(f"</nav>{END}", added, 1), encoding="utf-8")
 
 
 def write_both(site: Path) -> None:
@@ -57,8 +62,7 @@ def write_both(site: Path) -> None:
         shutil.copytree(ROOT/"reports"/name, site/name, ignore=shutil.ignore_patterns("notebooks"))
     link(site/"kaggle", "../book/index.html", "The book: how it is made")
     link(site/"book", "../kaggle/index.html", "The report on Kaggle's tweets")
-    forward = '<!DOCTYPE html><title>disaster_nbdev</title><meta http-equiv="refresh" content="0; {}">'
-    (site/"index.html").write_text(forward.format("url=book/index.html"), encoding="utf-8")
+    (site/"index.html").write_text(FORWARD, encoding="utf-8")
 
 
 def executed_chapters(folder: Path, wanted: list[str]) -> tuple[dict[str, Path], dict[str, str]]:
