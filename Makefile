@@ -66,4 +66,4 @@ export: $(READY) hooks  ## write the package from the notebooks, clean them, and
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/check_notebooks.py --clean
 
 clean:  ## remove what can be made again: .venv, models, the sample's report
-	rm -rf .venv models reports/sample build dist *.egg-info
+	rm -rf .venv models reports/sample reports/book site build dist *.egg-info

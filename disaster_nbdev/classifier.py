@@ -81,7 +81,7 @@ class Classifier:
         texts: Iterable[str], # n raw tweets
         keywords: Iterable[str | None] | None = None, # n keywords, for runs that use them
     ) -> np.ndarray: # (n, 2) float64, probabilities in the order of `classes_`
-        "Return class probabilities, calibrated by the run's temperature where it has one."
+        "Return class probabilities, calibrated by the run's temperature; raise as `decide` does."
         disaster = self.decide(texts, keywords)["probability"].to_numpy("float64")
         return np.column_stack([1 - disaster, disaster])
 
@@ -90,5 +90,5 @@ class Classifier:
         texts: Iterable[str], # n raw tweets
         keywords: Iterable[str | None] | None = None, # n keywords, for runs that use them
     ) -> np.ndarray: # (n,) int64, 1 for a real disaster
-        "Return labels at the operating point."
+        "Return labels at the operating point; raise as `decide` does."
         return self.decide(texts, keywords)["label"].to_numpy("int64")

@@ -208,7 +208,7 @@ def rewrite(
 # %% ../nbs/10_clean.ipynb #3bdad355
 def clean_aware(
     text: str, # one raw tweet
-    # of all words that have a vector; None: tokens are only lowercased
+    # rank of each word that has a vector; None: tokens are only lowercased
     ranks: dict[str, int] | None = None,
 ) -> str: # words separated by one space
     "Spell one tweet with the words that have vectors."

@@ -25,8 +25,9 @@ class Mistake(click.ClickException):
 def as_mistake(error: Exception) -> Exception:
     "Return a `UserError` or an unusable file as a `Mistake`, and any other error unchanged."
     if isinstance(error, OSError):
-        name = error.filename or ("A file" if flushed(sys.stdout) else "Standard output")
-        return Mistake(f"{name}: {error.strerror}.")
+        if error.filename: return Mistake(f"{error.filename}: {error.strerror}.")
+        what = "Standard output or a file" if flushed(sys.stdout) else "Standard output"
+        return Mistake(f"{what} cannot be written: {error.strerror}.")
     from disaster_nbdev.core import UserError # imports pandas, which --help does not need
     return Mistake(str(error)) if isinstance(error, UserError) else error
 
@@ -128,10 +129,10 @@ def report(name, only, data, output, workers, force, dry_run):
     "Train a set of models and write the report as HTML pages."
     from disaster_nbdev.data import load
     from disaster_nbdev.recipes import training_set
+    jobs = training_set(name, list(only))
     dataset = load(data)
     click.echo(f"Data: {dataset.name}, {len(dataset.train):,} training and {len(dataset.test):,} "
                f"test tweets.")
-    jobs = training_set(name, list(only))
     if not dry_run: return _make(dataset, jobs, output=output, workers=workers, force=force)
     from disaster_nbdev.status import describe_plan
     for line in describe_plan(dataset, jobs, output, force): click.echo(line)
@@ -267,8 +268,9 @@ def export(name, form, target):
 @main.command()
 def readme():
     "Write the figures of README, GUIDE, MODEL_CARD and data/README from reports/kaggle."
-    from disaster_nbdev.core import project_root
+    from disaster_nbdev.core import clone_root
     from disaster_nbdev.documents import write_documents
     from disaster_nbdev.record import report_folder
-    for path in write_documents(report_folder("kaggle"), project_root()):
-        click.echo(f"Written from the records: {path.relative_to(project_root())}")
+    root = clone_root()
+    for path in write_documents(report_folder("kaggle"), root):
+        click.echo(f"Written from the records: {path.relative_to(root)}")

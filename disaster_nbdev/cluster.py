@@ -84,7 +84,7 @@ def load_dask(): # the module `distributed`
     try: import distributed
     except ImportError:
         raise UserError(
-            "A cluster needs the extra `cluster`: pip install -e '.[cluster]'.") from None
+            "A cluster needs the extra `cluster`: pip install 'disaster_nbdev[cluster]'.") from None
     for name in ("distributed", "distributed.client"): # each has a level of its own
         logging.getLogger(name).setLevel(SILENT)
     warnings.filterwarnings("ignore", module=r"distributed\b")

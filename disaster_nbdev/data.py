@@ -138,7 +138,7 @@ KAGGLE_TRAIN_SHA256 = "61111c6dc31eaffa34d1e1fa62e2395325c9bc3b38bba1941a5f1ed9b
 def load(
     # folder with train.csv and test.csv; empty: search as `find` does
     data: str | Path | None = None,
-) -> Dataset:
+) -> Dataset: # its tables `train` and `test`, its name, folder and fingerprint
     "Read, check and identify the data; raise `UserError` with file, row and column."
     folder = find(data)
     train = read_tweets(folder/"train.csv", labeled=True)
@@ -158,7 +158,7 @@ def _kaggle_files() -> Path: # folder with the competition's files
     try: import kagglehub
     except ImportError:
         raise UserError(
-            "Downloading needs the extra `kaggle`: pip install -e '.[kaggle]'.") from None
+            "Downloading needs the extra `kaggle`: pip install 'disaster_nbdev[kaggle]'.") from None
     try: return Path(kagglehub.competition_download("nlp-getting-started"))
     except Exception as error:
         raise UserError(

@@ -132,7 +132,7 @@ def compute_metrics(
     threshold: float = 0.5, # probability above which a tweet counts as a disaster
     # fractions of 1; log_loss in nats; roc_auc and average_precision `nan` if a class is missing
 ) -> dict[str, float]:
-    "Return all metrics of a run on some rows; raise `UserError` as `validate` does."
+    "Return all metrics of a run; raise `UserError` if lengths differ or a value is impossible."
     labels, probabilities = validate(labels, probabilities)
     found = weighted_metrics(labels, probabilities, np.ones((1, len(labels))), threshold)
     return {name: float(value[0]) for name, value in found.items()}

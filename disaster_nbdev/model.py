@@ -336,9 +336,9 @@ def _prefetched(batches: tf.data.Dataset, steps: int) -> tf.data.Dataset:
 
 # %% ../nbs/21_model.ipynb #49b3e9dc
 def predict(
-    model: keras.Model,
+    model: keras.Model, # what `training.network` returned
     inputs: dict[str, np.ndarray], # by name, each (n, seq_len, ...)
-    batch_size: int = 256,
+    batch_size: int = 256, # rows computed at a time
 ) -> np.ndarray: # float64 (n,), probability of a real disaster
     "Return the probability of class 1 for each row, in their order."
     length = lengths(inputs)

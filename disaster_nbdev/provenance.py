@@ -149,10 +149,11 @@ def as_lists(
     return [type(node).__name__, *kept]
 
 # %% ../nbs/01_provenance.ipynb #3fc1ea36
-CARRIERS = {"UserError", "one_of", "project_root", "resolve", "atomic_file", "atomic_write",
-            "atomic_folder", "write_folder", "temp_path", "cache_folder", "cache_file",
-            "read_cache", "write_cache", "quiet_stderr", "report_folder", "models_folder",
-            "versions", "git_commit", "code_parts", "code_hash", "made_by", "run_code"}
+CARRIERS = {"UserError", "one_of", "project_root", "clone_root", "resolve", "atomic_file",
+            "atomic_write", "atomic_folder", "write_folder", "temp_path", "cache_folder",
+            "cache_file", "read_cache", "write_cache", "quiet_stderr", "report_folder",
+            "models_folder", "versions", "git_commit", "code_parts", "code_hash", "made_by",
+            "run_code"}
 
 @dataclass(frozen=True)
 class Reached:

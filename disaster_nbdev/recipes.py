@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from .baseline import BASELINES
-from .core import UserError, one_of, project_root
+from .core import UserError, clone_root, one_of, project_root
 from .data import Dataset
 from .embedding import is_contextual, source_of, split_name
 from .notebooks import parse, project_notebooks
@@ -66,11 +66,9 @@ def template_path(
     name: str, # of a template
     root: Path | None = None, # the project's folder; None: of this project
 ) -> Path:
-    "Return the file of a template; raise `UserError` if only the package is installed."
-    path = (root or project_root())/"nbs"/f"{name}.ipynb"
-    if not path.is_file():
-        raise UserError(f"The report template {path.name} is not here: reports are made in a copy "
-                        f"of the project.")
+    "Return the file of a template; raise `UserError` if it is absent."
+    path = (root or clone_root())/"nbs"/f"{name}.ipynb"
+    if not path.is_file(): raise UserError(f"There is no report template {path}.")
     return path
 
 # %% ../nbs/54_recipes.ipynb #f73fc6a4
@@ -105,7 +103,7 @@ def read_matrix(
     path: Path | None = None, # a YAML file; None: nbs/recipes.yaml
 ) -> dict: # recipes: name -> parameters; sets: name -> list of {recipe, embedding, ...}
     "Read the recipes and sets; raise `UserError` for a wrong form."
-    matrix = _read_yaml(path or project_root()/"nbs"/"recipes.yaml")
+    matrix = _read_yaml(path or clone_root()/"nbs"/"recipes.yaml")
     for name, recipe in matrix["recipes"].items(): _as_parameters(f"recipe {name}", recipe)
     for name, entries in matrix["sets"].items():
         if not isinstance(entries or [], list):

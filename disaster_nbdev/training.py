@@ -207,8 +207,11 @@ def prepared_frames(
     return Prepared(reader, matrix, frames, by_part)
 
 # %% ../nbs/22_training.ipynb #b1d2fd73
-def prepare(config: RunConfig, dataset: Dataset) -> Prepared:
-    "Split and clean the tweets, build the vocabulary, read its embeddings, encode."
+def prepare(
+    config: RunConfig, # settings
+    dataset: Dataset, # what `load` returned
+) -> Prepared: # by part (train, validation, test): frames, and inputs (n, seq_len) of the network
+    "Split, clean and encode tweets and read embeddings; raise `UserError` for unusable ones."
     return prepared_frames(config, parts(dataset, config.split))
 
 # %% ../nbs/22_training.ipynb #b8d84864
@@ -218,7 +221,10 @@ def coverage(prepared: Prepared) -> dict[str, float]: # distinct, running; empty
     return vocabulary.coverage(prepared.vocabulary, prepared.matrix)
 
 # %% ../nbs/22_training.ipynb #0584e817
-def network(config: RunConfig, prepared: Prepared) -> keras.Model: # compiled
+def network(
+    config: RunConfig, # settings
+    prepared: Prepared, # what `prepare` returned
+) -> keras.Model: # compiled
     "Build a new network for the prepared data."
     steps = -(-len(prepared.frames["train"]) // config.batch_size) * config.epochs
     if prepared.matrix is not None: return build(config, prepared.matrix, steps)
@@ -272,9 +278,9 @@ def batches(
 
 # %% ../nbs/22_training.ipynb #129254ee
 def fit(
-    model: keras.Model, # compiled
-    prepared: Prepared,
-    config: RunConfig, # batch_size, buckets, epochs, patience
+    model: keras.Model, # what `network` returned
+    prepared: Prepared, # what `prepare` returned
+    config: RunConfig, # settings; batch_size, buckets, epochs and patience are used
     callbacks: Iterable[keras.callbacks.Callback] = (), # more of them, such as TensorBoard
 ) -> pd.DataFrame: # epoch (from 1), loss, accuracy, val_loss, val_accuracy, seconds
     "Train in place and return the history; raise `UserError` if the loss is not a number."

@@ -16,6 +16,7 @@ from itertools import repeat
 
 import numpy as np
 
+from .clean import CLEANINGS
 from .core import UserError
 
 # %% ../nbs/11_vocabulary.ipynb #40511d7e
@@ -59,7 +60,7 @@ def build_vocabulary(
     counts = Counter(word for text in cleaned for word in words(text))
     if not counts:
         raise UserError(f"No word of the training tweets is left once they are cleaned by "
-                        f"{cleaning}; another is chosen with -p cleaning, study or aware.")
+                        f"{cleaning}; choose another cleaning: {', '.join(CLEANINGS)}.")
     if size is not None and size < 2:
         raise UserError(f"vocabulary_size must be at least 2, not {size}.")
     ordered = counts.most_common()

@@ -154,3 +154,14 @@ def test_a_published_page_names_no_machine_and_loads_nothing(path):
 def test_the_published_report_is_small_enough_to_be_cloned():
     assert sum(path.stat().st_size for path in PUBLISHED.rglob("*") if path.is_file()
                and "notebooks" not in path.parts) < 25e6
+
+
+def test_the_book_and_the_report_are_linked_where_both_are_published(tmp_path):
+    from book import link
+    pages = sorted(PUBLISHED.glob("*.html"))
+    for path in pages: (tmp_path/path.name).write_bytes(path.read_bytes())
+    link(tmp_path, "../book/index.html", "The book")
+    for path in pages:
+        html = (tmp_path/path.name).read_text(encoding="utf-8")
+        navigation = html.partition("<!-- end of pages -->")[0].rpartition("<nav")[2]
+        assert '<a href="../book/index.html">The book</a>' in navigation, path.name

@@ -165,6 +165,15 @@ def test_other_commands_without_a_stream(shell, code, words):
     assert answer.returncode == code and "Traceback" not in answer.stderr, answer.stderr
 
 
+@pytest.mark.parametrize("unbuffered, said", [
+    ("", "Standard output cannot be written: No space left on device."),
+    ("1", "Standard output or a file cannot be written: No space left on device.")])
+def test_a_full_disk_is_one_sentence(unbuffered, said):
+    answer = run("bash", "-c", '"$@" >/dev/full', "bash", "disaster", *COMMANDS[1],
+                 PYTHONUNBUFFERED=unbuffered)
+    assert (answer.returncode, answer.stderr) == (2, f"Error: {said}\n")
+
+
 def test_a_mistake_that_nobody_hears_is_a_mistake():
     for shell in ('"$@" 2>&-', '"$@" 2>/dev/full'):
         for words in (("score", "none.csv", "--run", "none"), ("score", "--none")):

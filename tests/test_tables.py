@@ -463,7 +463,7 @@ def test_a_cleaning_that_leaves_nothing_is_named(capsys):
                           "text": ["地震だ 津波が来る", "今日は楽しい"] * 10})
     frames = {"train": frame, "validation": frame, "test": frame}
     words = said(lambda: read_words(RunConfig(embedding="corpus"), frames))
-    assert "once they are cleaned by study; another is chosen with -p cleaning" in words
+    assert "once they are cleaned by study; choose another cleaning: study, aware" in words
     reader, matrix = read_words(RunConfig(embedding="corpus", cleaning="aware"), frames)
     assert len(reader.vocabulary.words) == 3 and "Warning" not in capsys.readouterr().out
     mixed = {part: frame.assign(text=["地震だ", "fire and smoke"] * 10)
