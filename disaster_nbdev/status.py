@@ -18,6 +18,7 @@ from papermill import inspect_notebook
 from .baseline import available
 from .core import UserError, atomic_write
 from .data import Dataset
+from .number_text import seconds_text
 from .provenance import code_hash
 from .recipes import TEMPLATES, Job, read_matrix, template_path, training_set
 from .record import baseline_config, code_changes, models_folder, read_record
@@ -196,7 +197,7 @@ class Status:
     def text(self) -> str:
         "Return the status in words."
         if self.reason is None: return "current"
-        took = "" if self.seconds is None else f" ({self.seconds:,.0f} s the last time)"
+        took = "" if self.seconds is None else f" ({seconds_text(self.seconds)} s the last time)"
         return f"stale: {self.reason}{took}"
 
 def status(
@@ -300,7 +301,7 @@ def describe_plan(
     found = report_status(dataset, report_folder(dataset.name, output), training, force)
     stale = [each for each in found if each.reason]
     total = sum(each.seconds or 0 for each in stale)
-    known = f"; their trainings took {total:,.0f} s the last time" if total else ""
+    known = f"; their trainings took {seconds_text(total)} s the last time" if total else ""
     width = max(len(each.job.page) for each in found)
     lines = [f"{each.job.page:{width}}  {each.text()}" for each in found]
     return [*lines, f"{len(stale)} of {len(found)} would run{known}."]
