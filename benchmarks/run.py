@@ -27,12 +27,15 @@ def main() -> None:
     from disaster_nbdev.data import load
     from disaster_nbdev.site import write_site
     from disaster_nbdev.record import report_folder
-    report = report_folder(load().name)
+    from disaster_nbdev.status import stale_pages
+    dataset = load()
+    report = report_folder(dataset.name)
     executed = {page: report/"notebooks"/f"{page}.ipynb" for page in PAGES}
     executed["benchmark"].parent.mkdir(parents=True, exist_ok=True)
     execute("benchmark", executed["benchmark"], sys.argv[1:])
     execute("capacity", executed["capacity"], [])
-    print(f"The pages are in {write_site(report, executed).parent}.")
+    index = write_site(report, executed, stale=stale_pages(dataset, report))
+    print(f"The pages are in {index.parent}.")
 
 
 if __name__ == "__main__": main()

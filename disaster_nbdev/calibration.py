@@ -18,8 +18,9 @@ import pandas as pd
 
 from .core import UserError
 from .figures import plot_reliability
-from .metrics import (compute_metrics, format_interval, intervals, metric_table,
-                                    predicted, threshold_curve, validate)
+from .metrics import (compute_metrics, intervals, metric_table, predicted,
+                                    threshold_curve, validate)
+from .number_text import format_interval
 
 if TYPE_CHECKING: # matplotlib is imported where something is drawn
     from matplotlib.figure import Figure

@@ -19,6 +19,7 @@ import pandas as pd
 from .core import UserError
 from .data import Dataset, read_table
 from .metrics import pairwise
+from .number_text import points_text
 from .record import config_differences, Record
 
 # %% ../nbs/48_compare.ipynb #0c2df131
@@ -269,8 +270,9 @@ def pair_sentence(
     rows = runs.set_index("run")
     first, second = rows.loc[a], rows.loc[b]
     verdict = "is" if b in significantly_different(pairs, a) else "is not"
+    difference = points_text(first["accuracy"] - second["accuracy"])
     sentence = (f"{a} reaches {first['accuracy']:.3f} and {b} {second['accuracy']:.3f}. "
-                f"The difference of {100 * (first['accuracy'] - second['accuracy']):+.1f} points "
+                f"The difference of {difference} points "
                 f"{verdict} significant in the paired test.")
     differing = config_differences(first["config"], second["config"])
     both_networks = first["kind"] == second["kind"] == "ours"

@@ -20,6 +20,7 @@ import pandas as pd
 from .core import UserError
 from .figures import figure, PALETTE, style_axes
 from .metrics import bootstrap_counts, compute_metrics, holm, predicted
+from .number_text import format_interval, points_text, range_text
 from .split import SPLITS
 
 if TYPE_CHECKING: from matplotlib.figure import Figure
@@ -99,7 +100,7 @@ def summary(
 def _mean_text(row) -> str: # row: of `summary`
     "Return mean ± standard deviation (interval), without a deviation for a single seed."
     deviation = "" if np.isnan(row.std) else f" ± {row.std:.3f}"
-    return f"{row.mean:.3f}{deviation} ({row.low:.3f}–{row.high:.3f})"
+    return f"{row.mean:.3f}{deviation} ({range_text(row.low, row.high)})"
 
 # %% ../nbs/49_compare_repeats.ipynb #7e68b044
 def summary_table(
@@ -210,7 +211,7 @@ def _split_finding(part: pd.DataFrame, pairs: pd.DataFrame) -> str: # of one spl
     tested = (f" Of {len(pairs)} pairs of runs, {significant} are significantly different."
               if len(part) > 1 else "")
     return (f"- **{SPLIT_LABELS.get(name, name).capitalize()}** ({name}): {best['run']} {verb} "
-            f"{best['mean']:.3f} ({best['low']:.3f}–{best['high']:.3f}).{tested}")
+            f"{format_interval(best['mean'], best['low'], best['high'])}.{tested}")
 
 # %% ../nbs/49_compare_repeats.ipynb #2f5d6738
 def repeats_findings(
@@ -304,7 +305,7 @@ def plot_differences(
         axes.hlines(y, 100 * row.low, 100 * row.high, color=color, linewidth=2)
         axes.plot(100 * row.difference, y, marker="o", markersize=7, color=color,
                   markerfacecolor=color if significant else "white")
-        axes.text(1.01, y, f"{100 * row.difference:+.1f}", transform=axes.get_yaxis_transform(),
+        axes.text(1.01, y, points_text(row.difference), transform=axes.get_yaxis_transform(),
                   va="center")
     names = {y: fill(name, 24) for y, name in enumerate(table["name"])}
     _label_rows(axes, names, len(table) - 0.4, -0.6)
@@ -315,7 +316,7 @@ def differences_text(
     table: pd.DataFrame, # name, difference (fraction of 1)
 ) -> str: # such as "a +1.0; b -0.2"
     "Return differences in percentage points, for the alternative text of the plot."
-    return "; ".join(f"{name} {100 * difference:+.1f}"
+    return "; ".join(f"{name} {points_text(difference)}"
                      for name, difference in zip(table["name"], table["difference"]))
 
 # %% ../nbs/49_compare_repeats.ipynb #ddc075a9
@@ -347,14 +348,15 @@ def as_differences(
 def _difference_text(row) -> str: # row: difference, from, to
     "Return a difference and its interval in percentage points; empty without one."
     if np.isnan(row["difference"]): return ""
-    return f"{100 * row['difference']:+.1f} ({100 * row['from']:+.1f} to {100 * row['to']:+.1f})"
+    difference, low, high = map(points_text, row[["difference", "from", "to"]])
+    return f"{difference} ({low} to {high})"
 
 # %% ../nbs/49_compare_repeats.ipynb #323b1219
 def ablation_display(
     table: pd.DataFrame, # what `ablation_table` returned
 ) -> pd.DataFrame: # a row per variant
     "Return the results of an ablation with readable columns."
-    intervals = [f"{low:.3f}–{high:.3f}" for low, high in zip(table["low"], table["high"])]
+    intervals = list(map(range_text, table["low"], table["high"]))
     return pd.DataFrame({
         "variant": table["variant"], "mean accuracy": table["mean"],
         "standard deviation": table["std"], "95 % interval": intervals,
@@ -381,15 +383,15 @@ def ablation_findings(
     "Summarize what an ablation shows."
     by_tweet, = correct_shares(table).values()
     total = compare_pairs(by_tweet, [(last, first)]).iloc[0]
-    low, high = 100 * total["low"], 100 * total["high"]
+    difference, low, high = map(points_text, total[["difference", "low", "high"]])
     means = results.set_index("variant")["mean"]
     differences = as_differences(results, results["variant"])
     significant = differences[differences["p_adjusted"] < 0.05]
     gains = differences_text(significant[significant["difference"] > 0]) or "none"
     losses = differences_text(significant[significant["difference"] < 0]) or "none"
     return (f"From the start to the full recipe, the accuracy changes by "
-            f"**{100 * total['difference']:+.1f} points**, from {means[first]:.3f} to "
-            f"{means[last]:.3f} (95 % interval {low:+.1f} to {high:+.1f}, "
+            f"**{difference} points**, from {means[first]:.3f} to "
+            f"{means[last]:.3f} (95 % interval {low} to {high}, "
             f"p = {total['p_value']:.2g}).\n\n"
             f"Of {len(differences)} single differences, {len(significant)} remain significant "
             f"after Holm's correction. Gains: {gains}. Losses: {losses}.\n\n"

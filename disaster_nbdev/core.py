@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['PAPERMILL', 'LONG_TEXT', 'REPOSITORY', 'ADDRESS', 'NO_FOLLOW', 'UserError', 'one_of', 'given_parameters',
-           'check_parameters', 'composed', 'project_root', 'clone_root', 'resolve', 'temp_path', 'hold', 'new_file',
-           'remove', 'remove_abandoned', 'atomic_file', 'atomic_write', 'atomic_folder', 'private_folder', 'file_lock',
-           'cache_folder', 'cache_file', 'read_cache', 'write_cache']
+           'check_parameters', 'composed', 'decoded_keyword', 'project_root', 'clone_root', 'resolve', 'temp_path',
+           'hold', 'new_file', 'remove', 'remove_abandoned', 'atomic_file', 'atomic_write', 'atomic_folder',
+           'private_folder', 'file_lock', 'cache_folder', 'cache_file', 'read_cache', 'write_cache']
 
 # %% ../nbs/00_core.ipynb #8a7a7adb
 import ast, hashlib, json, os, re, secrets, shutil, stat, unicodedata
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -83,6 +84,13 @@ def composed(
     "Return a text in NFC, the same for all canonically equivalent texts."
     if text.isascii(): return text
     return unicodedata.normalize("NFC", text if len(text) <= LONG_TEXT else _decomposed(text))
+
+# %% ../nbs/00_core.ipynb #2ba23a64
+def decoded_keyword(
+    keyword: str | None, # as in the data
+) -> str: # NFC; empty for a missing keyword
+    "Return a keyword as words."
+    return composed(unquote(keyword)) if isinstance(keyword, str) else ""
 
 # %% ../nbs/00_core.ipynb #abaf78ac
 def project_root() -> Path: # folder with settings.ini; else the working folder

@@ -26,6 +26,7 @@ from .embedding import is_contextual
 from .errors import describe_slices
 from .figures import plot_accuracy
 from .metrics import describe_confusion, mcnemar, metric_table
+from .number_text import range_text, seconds_text
 from .page_records import accuracy, composition_block, duplicates_block
 from .page_records import markdown_table, noise_block, read_json_record, slices_table
 from .page_records import split_sizes_block
@@ -109,11 +110,10 @@ def _result_row(
     group: str, # one of `GROUPS`
 ) -> dict[str, str]: # column -> text
     "Return a run's row of the README."
-    seconds = f"{row.train_seconds:,.0f}" if row.train_seconds >= 10 else f"{row.train_seconds:.1f}"
     kaggle = "–" if pd.isna(row.kaggle) else f"{row.kaggle:.5f}"
     return {"best run of": group, "run": row.run, "validation accuracy": f"{row.accuracy:.3f}",
-            "95 % interval": f"{row.low:.3f}–{row.high:.3f}", "F1": f"{row.f1:.3f}",
-            "seconds to train": seconds, "Kaggle": kaggle}
+            "95 % interval": range_text(row.low, row.high), "F1": f"{row.f1:.3f}",
+            "seconds to train": seconds_text(row.train_seconds), "Kaggle": kaggle}
 
 # %% ../nbs/52_documents.ipynb #b536a975
 def results_block(facts: Evidence) -> str: # Markdown
@@ -289,7 +289,7 @@ def cost_block(facts: Evidence) -> str: # Markdown
     hours = sum(run["seconds"] for run in trained) / 3600
     model = card_model(facts).run
     where = (model.get("device") or {}).get("name", "a device that is not recorded")
-    return (f"Training {model['name']} took {model['seconds']:,.0f} s on {where}. The "
+    return (f"Training {model['name']} took {seconds_text(model['seconds'])} s on {where}. The "
             f"{len(trained)} recorded trainings took {hours:.1f} hours in total, without the "
             "repeated evaluations, the ablation and the preprocessing. At an assumed full power "
             f"of {WATTS['cpu']} W for a processor and {WATTS['gpu']} W for a graphics card this "

@@ -23,6 +23,7 @@ from .data import Dataset
 from .experiment import labeled_predictions, out_of_fold_tables
 from .figures import figure, style_axes
 from .metrics import holm, pairwise
+from .number_text import points_text
 from .record import Record, read_record, write_record
 from .split import grouped_folds
 
@@ -209,7 +210,7 @@ def ensemble_findings(
     better, worse = int((significant > 0).sum()), int((significant < 0).sum())
     return (f"{ensemble} reaches **{accuracy:.3f}** on all labeled tweets, out of fold. "
             f"Its best member, {best}, reaches {best_accuracy:.3f}: a difference of "
-            f"{100 * (accuracy - best_accuracy):+.1f} points. "
+            f"{points_text(accuracy - best_accuracy)} points. "
             f"The ensemble is significantly better than {better} of its {len(members)} members, "
             f"and significantly worse than {worse}.\n\n"
             f"Its log loss is {figures[ensemble]['log_loss']:.3f}, compared with "

@@ -14,7 +14,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,7 @@ import pandas as pd
 from . import encoder
 from .archive import Damaged, parsed, typed
 from .clean import CLEANINGS, Cleaner, cleaner
-from .core import UserError, composed
+from .core import UserError, decoded_keyword
 from .embedding import is_contextual
 from .provenance import changed_parts, code_parts
 from .vocabulary import Vocabulary, encode, from_json, to_json
@@ -59,7 +58,7 @@ def keyword_words(
     keywords: Iterable[str | None], # as in the data
 ) -> list[str]: # empty for a missing keyword
     "Return the keywords as words."
-    return [composed(unquote(keyword)) if isinstance(keyword, str) else "" for keyword in keywords]
+    return [decoded_keyword(keyword) for keyword in keywords]
 
 def keywords_of(
     frame: pd.DataFrame, # keyword

@@ -16,6 +16,7 @@ import pandas as pd
 from .core import UserError
 from .metrics import (BINS, CLASSES, best_epoch, bins, compute_metrics,
                                     reliability_table, safe_ratio, threshold_curve)
+from .number_text import points_text
 
 if TYPE_CHECKING: # matplotlib is imported where something is drawn: the command line starts quickly
     from matplotlib.axes import Axes
@@ -291,7 +292,7 @@ def _plot_pair(
     p_value = "<.001" if pair.p_adjusted < 0.001 else f"{pair.p_adjusted:.3f}".lstrip("0")
     axes.add_patch(Rectangle((column - 0.48, row - 0.48), 0.96, 0.96, linewidth=0,
                              color=PALETTE["orange"] if significant else PALE))
-    axes.text(column, row, f"{100 * lead:+.1f}\n{p_value}", ha="center", va="center",
+    axes.text(column, row, f"{points_text(lead)}\n{p_value}", ha="center", va="center",
               fontsize=7.5, color="black" if significant else PALETTE["grey"])
 
 # %% ../nbs/31_figures.ipynb #dc103439

@@ -23,7 +23,7 @@ from .process import check_ended, ended_by_signals
 from .recipes import Job, template_path
 from .record import report_folder
 from .site import SAMPLE_BANNER, read_page, write_site
-from .status import leaves_record, page_key, plan, write_page_key
+from .status import leaves_record, page_key, plan, stale_pages, write_page_key
 
 # %% ../nbs/56_launcher.ipynb #c8ca3263
 PAPERMILL = """
@@ -278,15 +278,22 @@ def _titles(scheduler: Scheduler, report: Path, pages: list[str]) -> dict[str, s
              if (report/"runs"/page).is_dir() or page.endswith("-splits")}
     return {page: page for page in trained | named}
 
-def _write_pages(scheduler: Scheduler, report: Path, dataset: Dataset) -> Path: # index.html
-    "Write the page of every executed notebook, with a banner if the data are the sample."
+def _write_pages(
+    scheduler: Scheduler,
+    report: Path,
+    dataset: Dataset,
+    training: list[Job], # training runs wanted
+) -> Path: # index.html
+    "Write the page of every executed notebook, and the navigation and the note of all others."
     notebooks = {path.stem: path for path in scheduler.folder.glob("[!.]*.ipynb")}
     gone = _stale_failures(scheduler, report)
     for page in gone:
         if page in notebooks: notebooks.pop(page).unlink(missing_ok=True)
+    stale = {page: reason for page, reason in stale_pages(dataset, report, training).items()
+             if page not in scheduler.done}
     index = write_site(report, notebooks, banner=SAMPLE_BANNER if dataset.name == "sample" else "",
                        failed=scheduler.failed, titles=_titles(scheduler, report, list(notebooks)),
-                       remove=gone)
+                       remove=gone, stale=stale)
     for page in scheduler.done:
         if page in scheduler.keys and page != "compare":
             write_page_key(report, page, scheduler.keys[page])
@@ -312,5 +319,5 @@ def make_report(
             if scheduler.failed: parameters["failed"] = dict(scheduler.failed)
             scheduler.waiting = [Job("compare", "compare", parameters)]
             run_jobs(scheduler, dataset, workers)
-        finally: index = _write_pages(scheduler, report, dataset)
+        finally: index = _write_pages(scheduler, report, dataset, training)
     return index, scheduler.failed

@@ -6,7 +6,7 @@
 __all__ = ['BINS', 'METRICS', 'CHUNK', 'CLASSES', 'predicted', 'validate', 'safe_ratio', 'bins', 'weighted_metrics',
            'compute_metrics', 'bootstrap_counts', 'intervals', 'wilson_interval', 'reliability_table',
            'threshold_curve', 'best_epoch', 'classification_table', 'mcnemar', 'holm', 'paired_interval', 'pairwise',
-           'format_interval', 'metric_table', 'side_by_side', 'describe_confusion', 'verdict']
+           'metric_table', 'side_by_side', 'describe_confusion', 'verdict']
 
 # %% ../nbs/30_metrics.ipynb #020d8633
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from .core import UserError
+from .number_text import format_interval
 
 # %% ../nbs/30_metrics.ipynb #6bf7ad7a
 def predicted(
@@ -316,17 +317,6 @@ def pairwise(
         rows.append({"a": a, "b": b, "n": len(target), "difference": difference,
                      "low": low, "high": high, **test})
     return pd.DataFrame(rows).assign(p_adjusted=lambda table: holm(table["p_value"]))[names]
-
-# %% ../nbs/30_metrics.ipynb #8a6a81a5
-def format_interval(
-    value: float | None, # fraction of 1
-    low: float | None = None, # of its interval
-    high: float | None = None,
-) -> str:
-    "Return a value with its interval as text, without the parts that are missing."
-    if value is None or np.isnan(value): return "–"
-    if low is None or np.isnan(low): return f"{value:.3f}"
-    return f"{value:.3f} ({low:.3f}–{high:.3f})"
 
 # %% ../nbs/30_metrics.ipynb #bfa337a4
 def metric_table(

@@ -20,6 +20,7 @@ from .compare import of_recipes
 from .core import UserError, atomic_write
 from .data import Dataset
 from .errors import error_slices
+from .number_text import format_interval
 from .record import Record, read_records, to_json
 from .split import SPLITS, split
 
@@ -220,7 +221,7 @@ def _slice_row(
     star = " *" if row.low > overall or row.high < overall else ""
     prefix = "keyword " if row.cut == "keyword" else ""
     return [prefix + row.slice + star, f"{row.tweets:,}",
-            f"{row.error_rate:.3f} ({row.low:.3f}–{row.high:.3f})"]
+            format_interval(row.error_rate, row.low, row.high)]
 
 # %% ../nbs/51_page_records.ipynb #f4eb8cfe
 def slices_table(

@@ -9,14 +9,13 @@ __all__ = ['MARKS', 'BLOCK_SIZE', 'WHY', 'normalized', 'repeats', 'seen_in_train
 # %% ../nbs/04_quality.ipynb #14c76324
 import html, re
 from collections.abc import Callable, Iterable
-from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
-from .core import UserError, composed
+from .core import UserError, composed, decoded_keyword
 from .data import Dataset
 
 # %% ../nbs/04_quality.ipynb #1555d856
@@ -126,8 +125,8 @@ def keywords(
     train: pd.DataFrame, # keyword
 ) -> pd.Series: # on the rows of `train`; a missing keyword is empty
     "Return decoded keywords in lower case: `oil spill` for `oil%20spill`."
-    return train.keyword.fillna("").map(
-        lambda keyword: " ".join(composed(unquote(keyword)).lower().split())).astype(object)
+    decoded = [" ".join(decoded_keyword(keyword).lower().split()) for keyword in train.keyword]
+    return pd.Series(decoded, index=train.index, name="keyword", dtype=object)
 
 # %% ../nbs/04_quality.ipynb #7252242c
 def label_shares(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from .data import Dataset
+from .number_text import seconds_text
 
 if TYPE_CHECKING:
     # loaded only where needed: the page of the baselines does without Keras
@@ -70,8 +71,8 @@ def time_sentence(
     run: Mapping, # run.json
 ) -> str:
     "Return the time of a run in a sentence."
-    return (f"Median {run['seconds_per_epoch']:.1f} s per epoch, {run['seconds']:.0f} s in all on "
-            f"this device.")
+    return (f"Median {run['seconds_per_epoch']:.1f} s per epoch, "
+            f"{seconds_text(run['seconds'])} s in all on this device.")
 
 # %% ../nbs/39_run_summary.ipynb #e4743230
 def with_predictions(

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['leaves_record', 'page_key', 'page_keys', 'write_page_key', 'record_files', 'stale_reason', 'last_seconds', 'Status',
-           'status', 'report_jobs', 'report_status', 'plan', 'describe_plan']
+           'status', 'report_jobs', 'report_status', 'plan', 'stale_pages', 'describe_plan']
 
 # %% ../nbs/55_status.ipynb #de9ab1a9
 import ast, dataclasses, hashlib, json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from papermill import inspect_notebook
 from .baseline import available
 from .core import UserError, atomic_write
 from .data import Dataset
+from .number_text import seconds_text
 from .provenance import code_hash
-from .recipes import TEMPLATES, Job, template_path
+from .recipes import TEMPLATES, Job, read_matrix, template_path, training_set
 from .record import baseline_config, code_changes, models_folder, read_record
-from .record import report_folder, run_code, vector_file, why_stale
+from .record import read_records, report_folder, run_code, vector_file, why_stale
 from .site import read_page
 
 # %% ../nbs/55_status.ipynb #13be88a1
@@ -195,7 +197,7 @@ class Status:
     def text(self) -> str:
         "Return the status in words."
         if self.reason is None: return "current"
-        took = "" if self.seconds is None else f" ({self.seconds:,.0f} s the last time)"
+        took = "" if self.seconds is None else f" ({seconds_text(self.seconds)} s the last time)"
         return f"stale: {self.reason}{took}"
 
 def status(
@@ -233,7 +235,7 @@ def _spread(found: dict[str, Status]) -> None: # page -> status; changed, each a
     for page, each in found.items():
         stale = [other for other in each.job.needs if other in found and found[other].reason]
         if stale and not each.reason:
-            reason = f"{stale[0]}, from which it starts, runs again"
+            reason = f"{stale[0]}, from which it starts, is stale"
             found[page] = dataclasses.replace(each, reason=reason)
 
 def report_status(
@@ -261,6 +263,33 @@ def plan(*arguments) -> list[Job]: # arguments: as for `report_status`
     "Return the jobs to run: everything out of date, and every run fine-tuned from one."
     return [each.job for each in report_status(*arguments) if each.reason]
 
+# %% ../nbs/55_status.ipynb #065fae50
+def _known_jobs(
+    report: Path, # from `report_folder`
+    training: list[Job], # training runs wanted now
+) -> list[Job]:
+    "Return these jobs, those of every set, and the single runs that a report has recorded."
+    jobs = {job.page: job for job in training}
+    for name in read_matrix()["sets"]:
+        with suppress(UserError): # a mistake in a set that nobody asked for
+            jobs = {job.page: job for job in training_set(name)} | jobs
+    trials = [Job(record.name, "train", record.run["config"])
+              for record in read_records(report, damaged=[]) if record.run["template"] == "train"]
+    return list(({job.page: job for job in trials} | jobs).values())
+
+def stale_pages(
+    dataset: Dataset,
+    report: Path, # from `report_folder`
+    training: list[Job] | None = None, # training runs wanted now, if they are in no set
+) -> dict[str, str]: # page -> reason
+    "Return why pages were made by an earlier version, for `write_site`."
+    jobs = report_jobs(dataset, report, _known_jobs(report, training or []))
+    found = {job.page: status(job, report, dataset) for job in jobs
+             if (report/f"{job.page}.html").is_file()}
+    _spread(found)
+    return {page: each.reason.replace(f"{report}/", "") for page, each in found.items()
+            if each.reason}
+
 # %% ../nbs/55_status.ipynb #99b08414
 def describe_plan(
     dataset: Dataset,
@@ -272,7 +301,7 @@ def describe_plan(
     found = report_status(dataset, report_folder(dataset.name, output), training, force)
     stale = [each for each in found if each.reason]
     total = sum(each.seconds or 0 for each in stale)
-    known = f"; their trainings took {total:,.0f} s the last time" if total else ""
+    known = f"; their trainings took {seconds_text(total)} s the last time" if total else ""
     width = max(len(each.job.page) for each in found)
     lines = [f"{each.job.page:{width}}  {each.text()}" for each in found]
     return [*lines, f"{len(stale)} of {len(found)} would run{known}."]

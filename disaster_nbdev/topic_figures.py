@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from .clean import clean
 from .explore_figures import GRAY, LABEL_COLORS, cloud_image, plot_share_bars
 from .figures import PALETTE, figure
-from .metrics import format_interval
+from .number_text import format_interval, points_text
 from .quality import keywords
 from .topics import NO_TOPIC, TopicModel, terms, top_words, topic_shares
 
@@ -321,12 +321,12 @@ def topic_glance(
     "List the figures of a topic model that a reader should know first."
     shares = firm_topics(table).disasters
     span = "–" if shares.empty else f"{shares.min():.0%} to {shares.max():.0%}"
-    gain = 100 * (score["accuracy"] - majority)
+    gain = points_text(score["accuracy"] - majority)
     better = score["intervals"]["accuracy"][0] > majority
     typed = topic_types(part.topic, names).isin(TYPES).mean()
     rows = [("do topics separate disasters from other tweets?",
              "partly" if better else "not clearly",
-             f"Accuracy by topic: {gain:+.1f} points compared with one label for all tweets."),
+             f"Accuracy by topic: {gain} points compared with one label for all tweets."),
             ("number of topics", str(len(names) - 1), "How it was chosen is shown below."),
             ("training tweets whose topic names a type of disaster", f"{typed:.0%}",
              "By a small dictionary. Other tweets may report disasters in other words."),
@@ -371,10 +371,10 @@ def topic_findings(
     lda: dict,
 ) -> pd.DataFrame: # finding, figure
     "Summarize the topics in seven figures."
-    gap = 100 * (nmf["accuracy"] - majority["accuracy"])
+    gap = points_text(nmf["accuracy"] - majority["accuracy"])
     above = nmf["intervals"]["accuracy"][0] > majority["accuracy"]
     verdict = "is above the rule" if above else "includes the rule or is below it"
-    against = f"{gap:+.1f} points; the interval {verdict}"
+    against = f"{gap} points; the interval {verdict}"
     return pd.DataFrame([
         ("Number of topics", f"{len(names) - 1}, with a stability of {stability:.2f} (1: the same "
          "topics from any four fifths of the tweets)"),

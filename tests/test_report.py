@@ -283,6 +283,36 @@ def test_a_failed_run_says_so_everywhere(tmp_path):
         assert [mark.find_parent("a")["href"] for mark in marks] == ["lstm.html"]
 
 
+def notes(site, name):
+    """Return the notes at the top of a page."""
+    soup = BeautifulSoup((site / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    return [note.get_text() for note in soup.select("main > [role=note]")]
+
+
+def test_a_stale_page_says_so_until_it_is_current(tmp_path):
+    run, site = written(tmp_path, "run", notebook()), tmp_path / "site"
+    write_site(site, {"compare": run, "lstm": run, "gru": run}, failed={"gru": "It broke."})
+    write_site(site, {})
+    plain = {path: path.read_bytes() for path in site.iterdir()}
+    reasons = {"lstm": 'the code has changed: <a> & "b"', "gru": "the data have changed"}
+    write_site(site, {}, stale=reasons)
+    said = ['Made by an earlier version (the code has changed: <a> & "b").']
+    assert notes(site, "lstm") == said and notes(site, "index") == []
+    assert notes(site, "gru") == ["This notebook did not run to its end. It broke."]
+    soup = BeautifulSoup((site / "index.html").read_text(encoding="utf-8"), "html.parser")
+    marks = {mark.find_parent("a")["href"]: mark.get_text() for mark in soup.select("nav .mark")}
+    assert marks == {"lstm.html": "earlier version", "gru.html": "failed"}
+
+    marked = {path: path.read_bytes() for path in site.iterdir()}
+    write_site(site, {}, stale=reasons)
+    assert {path: path.read_bytes() for path in site.iterdir()} == marked
+    write_site(site, {"lstm": run}, stale=reasons)
+    assert notes(site, "lstm") == said, "a page that is rendered again"
+    write_site(site, {"lstm": run})
+    write_site(site, {})
+    assert {path: path.read_bytes() for path in site.iterdir()} == plain
+
+
 @pytest.mark.parametrize("name", ["../up", "a/b", "a b", "", ".hidden", "a#b", "javascript:x",
                                   "a\x00"])
 def test_a_page_cannot_leave_the_folder(tmp_path, name):
