@@ -92,7 +92,7 @@ BASELINES: dict[str, Callable[[int], "Pipeline"]] = {name: partial(make, name) f
 # %% ../nbs/23_baseline.ipynb #eaef31f3
 def available() -> list[str]: # keys of `BASELINES`
     "Return the baselines that this machine can fit: all, or without the encoder those that count."
-    from disaster_nbdev.encoder import installed
+    from disaster_nbdev.pretrained import installed
     return [name for name in BASELINES if name != "svc-sentences" or installed("minilm")]
 
 # %% ../nbs/23_baseline.ipynb #8552eb19

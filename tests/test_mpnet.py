@@ -1,7 +1,7 @@
-"""Compare MPNet's hidden states with those of Hugging Face's transformers 5.24 for the same weights.
+"""Compare MPNet's hidden states with those of Hugging Face's transformers for the same weights.
 
-`mpnet_reference.json` holds the states of a tiny network, whose weights NumPy draws from a fixed
-seed, and the first two numbers of each state of the pretrained network.
+`mpnet_reference.json`, made with version 5.24, holds the states of a tiny network, whose weights
+NumPy draws from a fixed seed, and the first two numbers of each state of the pretrained network.
 """
 import json
 from pathlib import Path
@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from disaster_nbdev import mpnet
+from disaster_nbdev import mpnet, pretrained
 from disaster_nbdev.backend import keras
+from disaster_nbdev.core import UserError
 
 REFERENCE = json.loads(Path(__file__).with_name("mpnet_reference.json").read_text())
 TINY = mpnet.Sizes(words=30, dim=8, heads=2, inner=16, layers=2)
@@ -67,31 +68,31 @@ def test_a_saved_network_needs_no_class_of_this_package(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("missing", mpnet.PIECES)
+@pytest.mark.parametrize("missing", pretrained.PIECES)
 def test_one_missing_wheel_is_one_sentence(missing, monkeypatch):
-    whole = mpnet._piece
-    monkeypatch.setattr(mpnet, "_piece", lambda name: [] if name == missing else whole(name))
-    with pytest.raises(mpnet.UserError, match="mpnet is not installed: run make encoder-large"):
-        mpnet.backbone()
+    whole = pretrained._piece
+    monkeypatch.setattr(pretrained, "_piece", lambda name: [] if name == missing else whole(name))
+    with pytest.raises(UserError, match="mpnet is not installed: run make encoder-large"):
+        pretrained.ENCODERS["mpnet"].backbone()
 
 
-if mpnet.installed():  # the weights are 405 MB, which CI does not download
+if pretrained.installed("mpnet"):  # the weights are 405 MB, which CI does not download
     @pytest.fixture(scope="module")
-    def pretrained() -> keras.Model:
+    def published() -> keras.Model:
         """Load the pretrained network."""
-        return mpnet.backbone()
+        return pretrained.ENCODERS["mpnet"].backbone()
 
     @pytest.mark.parametrize("case", REFERENCE["pretrained"], ids=lambda case: case["text"][:12])
-    def test_pretrained_tokens_and_states_are_those_of_another_program(case, pretrained):
-        tokens = mpnet.tokenizer()
+    def test_pretrained_tokens_and_states_are_those_of_another_program(case, published):
+        tokens = pretrained.tokenizer("mpnet")
         row = [tokens.cls_token_id, *map(int, tokens([case["text"]])[0]), tokens.sep_token_id]
         assert row == case["ids"]
-        found = all_states(pretrained, np.array([row]))
+        found = all_states(published, np.array([row]))
         for states, expected in zip(found, case["states"], strict=True):
             np.testing.assert_allclose(states[0, :, :2], expected, atol=1e-4)
 
     def test_changed_weights_are_refused(monkeypatch):
-        whole = mpnet._member
-        monkeypatch.setattr(mpnet, "_member", lambda name: whole(name)[:-1] + b"!")
-        with pytest.raises(mpnet.UserError, match="are not the published ones"):
-            mpnet.backbone()
+        whole = pretrained._member
+        monkeypatch.setattr(pretrained, "_member", lambda name: whole(name)[:-1] + b"!")
+        with pytest.raises(UserError, match="are not the published ones"):
+            pretrained.ENCODERS["mpnet"].backbone()
