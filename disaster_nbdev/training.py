@@ -38,7 +38,7 @@ class RunConfig:
     recipe: str = "" # name in the matrix of recipes; empty: a trial, named after its settings
     cell: str = "gru" # a key of `model.CELLS`
     pooling: str = "last" # one of `model.POOLINGS`
-    # a key of `embedding.EMBEDDINGS`, keys joined by +, an encoder (minilm, mpnet, hf://name), a path
+    # keys of `embedding.EMBEDDINGS` joined by +, an encoder (minilm, mpnet, hf://name), or a path
     embedding: str = "glove"
     finetune: bool = False # whether the word embeddings, or the encoder, are trained too
     finetune_layers: int = 0 # how many upper layers of an encoder are trained; 0: all of them
