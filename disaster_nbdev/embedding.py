@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MIN_CACHED_SIZE', 'CACHE_LIMIT', 'CORPUS_OPTIONS', 'DOWNLOADS', 'Matrix', 'EMBEDDINGS', 'MIN_COVERAGE', 'glove_words',
            'glove_ranks', 'glove_matrix', 'file_matrix', 'file_ranks', 'corpus_matrix', 'gensim_folder',
-           'verify_checksum', 'download_lock', 'fetch', 'Source', 'source_of', 'is_contextual', 'split_name',
-           'files_of', 'check', 'check_matrix', 'matrix', 'ranks', 'parts_without_ranks']
+           'verify_checksum', 'download_lock', 'fetch', 'Source', 'source_of', 'split_name', 'files_of', 'check',
+           'check_matrix', 'matrix', 'ranks', 'parts_without_ranks']
 
 # %% ../nbs/14_embedding.ipynb #70008cf6
 import hashlib, io, json, os, re, socket, sys
@@ -24,6 +24,7 @@ import pandas as pd
 from . import encoder
 from .core import UserError, cache_file, file_lock, one_of, read_cache, resolve
 from .core import write_cache
+from .pretrained import ENCODERS, is_contextual
 from .provenance import code_hash
 from .vectors import read_matrix, unicode_forms, word_list
 from .vocabulary import Vocabulary, coverage, fill_matrix, words
@@ -265,12 +266,16 @@ def _file_source(path: Callable[[], Path]) -> Source: # path: called when the fi
     return Source(lambda vocabulary, texts, seed: file_matrix(vocabulary, path()),
                   lambda words: file_ranks(path(), words))
 
+def _encoder_source(name: str) -> Source: # name: a key of `pretrained.ENCODERS`
+    "Return the source of the words that an encoder reads one by one."
+    return Source(lambda vocabulary, texts, seed: encoder.static_matrix(vocabulary, name=name),
+                  every_word=True)
+
 EMBEDDINGS: dict[str, Matrix | Source] = { # a plain function is a source without ranks
     "glove": Source(lambda vocabulary, texts, seed: glove_matrix(vocabulary), glove_ranks),
     "corpus": Source(corpus_matrix, every_word=True),
     **{name: _file_source(partial(fetch, source)) for name, source in DOWNLOADS.items()},
-    "minilm-static": Source(lambda vocabulary, texts, seed: encoder.static_matrix(vocabulary),
-                            every_word=True),
+    **{f"{name}-static": _encoder_source(name) for name in ENCODERS},
 }
 
 def source_of(
@@ -282,10 +287,6 @@ def source_of(
     return entry if isinstance(entry, Source) else Source(entry)
 
 # %% ../nbs/14_embedding.ipynb #e48c19d6
-def is_contextual(name: str) -> bool:
-    "Return whether a name is that of an encoder, whose vectors depend on the sentence."
-    return name == "minilm" or name.startswith("hf://")
-
 def split_name(
     name: str, # names joined by `+`, or the path of a file, which may contain a `+` itself
 ) -> list[str]: # one or more
@@ -311,7 +312,7 @@ def _check_part(
     if re.search(r"[/\\]|\.\w+$", name):
         raise UserError(f"There is no file {name}: give the path of a vector file, or one of "
                         f"{', '.join(EMBEDDINGS)}.")
-    one_of("embedding", name, [*EMBEDDINGS, "minilm", "hf://...", "or the path of a vector file"])
+    one_of("embedding", name, [*EMBEDDINGS, *ENCODERS, "hf://...", "or the path of a vector file"])
 
 def check(
     name: str, # a key of `EMBEDDINGS`, a path, several joined by `+`, or a contextual name

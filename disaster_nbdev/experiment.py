@@ -58,6 +58,7 @@ def baseline_trainer(
 ) -> Trainer:
     "Return a trainer that fits a baseline on the raw tweets."
     def train(frames: dict[str, pd.DataFrame], seed: int) -> dict[str, np.ndarray]:
+        baseline.read_all(name, frames.values())
         pipeline = baseline.fit(name, frames["train"]["text"], frames["train"]["target"], seed)
         return {part: baseline.probabilities(pipeline, frame["text"])
                 for part, frame in frames.items() if part != "train"}

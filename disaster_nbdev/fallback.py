@@ -20,7 +20,7 @@ import numpy as np
 
 from . import encoder
 from .featurizer import Featurizer, encoder_inputs, encoder_texts, keyword_words
-from .featurizer import unusable, word_inputs
+from .featurizer import state_layer, unusable, word_inputs
 from .predictor import POOLINGS, Network, logistic
 from .vocabulary import MAX_SEQ_LEN
 
@@ -262,25 +262,27 @@ def padded(
 # %% ../nbs/25_fallback.ipynb #35c2558d
 @lru_cache(maxsize=1)
 def _lone_encoder(
-    name: str, # a key of `encoder.ENCODERS`, hf://..., or a folder
+    name: str, # a key of `pretrained.ENCODERS`, hf://..., or a folder
+    layer: int, # whose states are returned
 ) -> Callable: # (ids, mask) -> token embeddings (1, LENGTH, dim)
     "Return an encoder as a function of one text, compiled once."
-    model = encoder.backbone(name)
-    return fixed(lambda ids, mask: encoder.sequence(
-        model(encoder.inputs(model, ids, mask), training=False)))
+    model = encoder.frozen_layers(name, (layer,))
+    def states(ids, mask): return model(encoder.inputs(model, ids, mask), training=False)
+    return fixed(states)
 
 # %% ../nbs/25_fallback.ipynb #f6d92e6b
 def lone_states(
-    name: str, # a key of `encoder.ENCODERS`, hf://..., or a folder
+    name: str, # a key of `pretrained.ENCODERS`, hf://..., or a folder
     text: str, # as `featurizer.encoder_texts` returns it
+    layer: int = -1, # whose states are returned
 ) -> np.ndarray: # float16 (1, LENGTH, dim), zeros behind the end
     "Return the token embeddings of one text; raise `UserError` if the encoder cannot be loaded."
     from disaster_nbdev.backend import tf
     ids = encoder.token_ids(name, [text])
     is_token = np.arange(LENGTH)[None] < ids.shape[1]
     ids = tf.constant(padded({"ids": ids})["ids"])
-    states = _lone_encoder(name)(ids, tf.constant(is_token.astype("int32")))
-    states = np.asarray(states).astype("float16")
+    states = _lone_encoder(name, layer)(ids, tf.constant(is_token.astype("int32")))
+    states = np.asarray(states).reshape(1, LENGTH, -1).astype("float16")
     states[~is_token] = 0
     return states
 
@@ -308,7 +310,7 @@ class KerasPredictor:
     @property
     def reads_tokens(self) -> bool: # else the output of a frozen encoder
         "Check whether the network reads words or subword tokens."
-        return bool(self.reader.vocabulary or self.reader.config.finetune)
+        return bool(self.reader.vocabulary) or state_layer(self.reader.config) is None
 
     @property
     def tolerance(self) -> float:
@@ -338,7 +340,9 @@ class KerasPredictor:
         if self.reads_tokens: inputs = padded(self.inputs([text], [keyword]))
         else:
             texts = encoder_texts(self.reader, [text], [keyword])
-            inputs = {"states": lone_states(self.reader.config.embedding, *texts)}
+            config = self.reader.config
+            states = lone_states(config.embedding, *texts, state_layer(config))
+            inputs = {"states": states}
         given = {name: tf.constant(inputs[name]) for name in self.model.input}
         return float(logistic(np.asarray(self.fixed(given)).astype("float64"))[0, 0])
 

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRUNCATED', 'RUN_FILES', 'MAX_BYTES', 'Settings', 'settings_from', 'keyword_words', 'keywords_of', 'texts_to_clean',
-           'Featurizer', 'word_inputs', 'encoder_texts', 'encoder_inputs', 'input_code', 'unusable', 'check_code',
-           'run_files', 'load_featurizer', 'save_featurizer']
+           'Featurizer', 'word_inputs', 'state_layer', 'encoder_texts', 'encoder_inputs', 'input_code', 'unusable',
+           'check_code', 'run_files', 'load_featurizer', 'save_featurizer']
 
 # %% ../nbs/16_featurizer.ipynb #126cc00f
 import dataclasses, json
@@ -22,7 +22,7 @@ from . import encoder
 from .archive import Damaged, parsed, typed
 from .clean import CLEANINGS, Cleaner, cleaner
 from .core import UserError, decoded_keyword
-from .embedding import is_contextual
+from .pretrained import is_contextual, tokenizer
 from .provenance import changed_parts, code_parts
 from .vocabulary import Vocabulary, encode, from_json, to_json
 
@@ -37,6 +37,7 @@ class Settings:
     use_keyword: bool = False # whether the keyword is prepended to the text
     keyword_branch: bool = False # whether the keyword's mean vector is an input of its own
     finetune: bool = False # whether an encoder is fine-tuned
+    finetune_layers: int = 0 # how many of its upper layers; 0: all of them
 
 # %% ../nbs/16_featurizer.ipynb #c3efc640
 def settings_from(
@@ -123,6 +124,13 @@ def word_inputs(
     return inputs
 
 # %% ../nbs/16_featurizer.ipynb #dd161c64
+def state_layer(
+    config, # finetune, finetune_layers
+) -> int | None: # -1: the last; None: the network reads token ids
+    "Return the layer of the frozen part of an encoder whose hidden states a network reads."
+    if not config.finetune: return -1
+    return -1 - config.finetune_layers if config.finetune_layers else None
+
 def encoder_texts(
     featurizer: Featurizer, # without a vocabulary
     texts: Iterable[str], # raw tweets
@@ -139,15 +147,17 @@ def encoder_inputs(
     texts: Iterable[str], # raw tweets
     keywords: Iterable[str], # as words
 ) -> dict[str, np.ndarray]: # name -> (n, seq_len, ...)
-    "Return token ids for a fine-tuned encoder, hidden states for a frozen one."
+    "Return token ids for a fine-tuned encoder, hidden states for (partly) frozen ones."
     config = featurizer.config
     texts = encoder_texts(featurizer, texts, keywords)
     truncated = TRUNCATED.get()
     if truncated is not None: truncated.append(encoder.count_truncated(config.embedding, texts))
-    if not config.finetune:
-        return {"states": encoder.token_states(config.embedding, texts).padded(dtype="float16")}
+    layer = state_layer(config)
+    if layer is not None:
+        states = encoder.token_states(config.embedding, texts, layer=layer)
+        return {"states": states.padded(dtype="float16")}
     ids = encoder.token_ids(config.embedding, texts)
-    mask = (ids != (encoder.tokenizer(config.embedding).pad_token_id or 0)).astype("int32")
+    mask = (ids != (tokenizer(config.embedding).pad_token_id or 0)).astype("int32")
     return {"padding_mask": mask, "token_ids": ids, "segment_ids": np.zeros_like(ids)}
 
 # %% ../nbs/16_featurizer.ipynb #3b106980

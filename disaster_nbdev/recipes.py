@@ -19,7 +19,8 @@ import yaml
 from .baseline import BASELINES
 from .core import UserError, clone_root, one_of, project_root
 from .data import Dataset
-from .embedding import is_contextual, source_of, split_name
+from .embedding import source_of, split_name
+from .pretrained import is_contextual
 from .notebooks import parse, project_notebooks
 from .site import GROUPS, is_page_name
 from .split import parts

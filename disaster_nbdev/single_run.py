@@ -43,6 +43,7 @@ def write_baseline(
     "Train a baseline, predict every row and write its record."
     frames = parts(dataset, split_name)
     started = time.perf_counter()
+    baseline.read_all(name, frames.values())
     pipeline = baseline.fit(name, frames["train"]["text"], frames["train"]["target"], seed)
     seconds = time.perf_counter() - started
     predictions = {part: prediction_table(frame, baseline.probabilities(pipeline, frame["text"]))

@@ -23,10 +23,12 @@ from .archive import members, parsed, short, tensors, typed
 from .backend import keras
 from .core import UserError, atomic_folder, check_parameters, one_of, resolve
 from .data import Dataset
+from .encoder import upper_layers
 from .featurizer import Featurizer, keywords_of, load_featurizer
 from .featurizer import run_files, save_featurizer, settings_from, unusable
 from .model import CELLS, OPTIMIZERS, POOLINGS, SCHEDULES, bucketed, build
 from .model import own_cells, plain
+from .pretrained import encoder_of, is_contextual
 from .split import SPLITS, parts
 from .vocabulary import Vocabulary, build_vocabulary
 
@@ -37,9 +39,12 @@ class RunConfig:
     recipe: str = "" # name in the matrix of recipes; empty: a trial, named after its settings
     cell: str = "gru" # a key of `model.CELLS`
     pooling: str = "last" # one of `model.POOLINGS`
-    # a key of `embedding.EMBEDDINGS`, keys joined by +, an encoder (minilm, hf://name), or a path
+    # keys of `embedding.EMBEDDINGS` joined by +, an encoder (minilm, mpnet, hf://name), or a path
     embedding: str = "glove"
     finetune: bool = False # whether the word embeddings, or the encoder, are trained too
+    finetune_layers: int = 0 # how many upper layers of an encoder are trained; 0: all of them
+    # factor of the learning rate from a layer of an encoder to the one below it, at most 1
+    layer_decay: float = 1.0
     finetune_from: str = "" # recipe whose saved model to start from; empty: random weights
     cleaning: str = "study" # a key of `clean.CLEANINGS`
     use_keyword: bool = False # whether the keyword is put in front of the text
@@ -86,7 +91,8 @@ def _typed(field: dataclasses.Field, value):
     return value
 
 # %% ../nbs/22_training.ipynb #c6664a0e
-LIMITS = {"hidden_size": (1, 4096), "dropout": (0, 0.99), "input_dropout": (0, 0.99),
+LIMITS = {"finetune_layers": (0, 1_000), "layer_decay": (0.01, 1), "hidden_size": (1, 4096),
+          "dropout": (0, 0.99), "input_dropout": (0, 0.99),
           "recurrent_dropout": (0, 0.99), "learning_rate": (1e-12, 10), "batch_size": (1, 65_536),
           "epochs": (1, 10_000), "patience": (0, 10_000), "vocabulary_size": (0, 10_000_000),
           "seed": (0, 2**32 - 1)}
@@ -103,6 +109,16 @@ def _beyond_limits(config: RunConfig) -> str: # empty: every number is possible
     return ""
 
 # %% ../nbs/22_training.ipynb #0a94af58
+def _check_encoder_settings(config: RunConfig) -> None:
+    "Raise `UserError` for settings of fine-tuning an encoder that do not fit the others."
+    finetuned = config.finetune and is_contextual(config.embedding)
+    if config.finetune_layers and not finetuned:
+        raise UserError("finetune_layers is the number of an encoder's layers that are trained: "
+                        "set finetune and an encoder as embedding, or leave it out.")
+    if config.layer_decay != 1 and not (finetuned and config.optimizer == "adamw"):
+        raise UserError("layer_decay slows the lower layers of an encoder that is fine-tuned with "
+                        "the optimizer adamw: leave it out, or set those.")
+
 def validated(config: RunConfig) -> RunConfig:
     "Return the configuration itself; raise `UserError` naming the first impossible value."
     for name, choices in CHOICES.items(): one_of(name, getattr(config, name), choices)
@@ -113,9 +129,10 @@ def validated(config: RunConfig) -> RunConfig:
     if config.cell == "none" and config.pooling == "last":
         raise UserError("Without a cell there is no last state: choose another pooling, such as "
                         "mean.")
-    if config.keyword_branch and embedding_module.is_contextual(config.embedding):
+    if config.keyword_branch and is_contextual(config.embedding):
         raise UserError("An encoder has no branch for the keyword: put it in front with "
                         "use_keyword.")
+    _check_encoder_settings(config)
     if not re.fullmatch(r"|[a-zA-Z0-9][\w+=,.-]{0,63}", config.recipe):
         raise UserError(f"A recipe's name is a letter or digit and then at most 63 of letters, "
                         f"digits, and + = , . _ -, not '{config.recipe[:80]}'.")
@@ -140,7 +157,7 @@ def run_name(config: RunConfig) -> str: # safe as the name of a folder and of a 
     "Return the name of a run."
     settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
     recipe = config.recipe or f"{config.cell}-{_short_hash(settings)}"
-    known = all(part in embedding_module.EMBEDDINGS or embedding_module.is_contextual(part)
+    known = all(part in embedding_module.EMBEDDINGS or is_contextual(part)
                 for part in config.embedding.split("+"))
     path = resolve(config.embedding).absolute()
     vectors = config.embedding if known else f"{path.name[:40]}-{_short_hash(str(path))}"
@@ -198,7 +215,7 @@ def prepared_frames(
     frames: dict[str, pd.DataFrame], # train, validation, test
 ) -> Prepared:
     "Clean and encode the rows of every part."
-    if embedding_module.is_contextual(config.embedding): reader, matrix = Featurizer(config), None
+    if is_contextual(config.embedding): reader, matrix = Featurizer(config), None
     else: reader, matrix = read_words(config, frames)
     inputs = reader.inputs(pd.concat(frames.values(), ignore_index=True))
     ends = np.cumsum([0, *map(len, frames.values())])
@@ -229,9 +246,10 @@ def network(
     steps = -(-len(prepared.frames["train"]) // config.batch_size) * config.epochs
     if prepared.matrix is not None: return build(config, prepared.matrix, steps)
     if not config.finetune: return build(config, prepared.inputs["train"]["states"].shape[2], steps)
-    from disaster_nbdev import encoder
     keras.utils.set_random_seed(config.seed)
-    return build(config, encoder.backbone(config.embedding), steps)
+    if config.finetune_layers:
+        return build(config, upper_layers(config.embedding, config.finetune_layers), steps)
+    return build(config, encoder_of(config.embedding).backbone(), steps)
 
 # %% ../nbs/22_training.ipynb #63577a3b
 class EpochLog(keras.callbacks.Callback):
@@ -355,8 +373,7 @@ def loaded(
     try:
         reader = load_featurizer(files, saved_config(files))
         if not reader.vocabulary:
-            from disaster_nbdev import encoder
-            encoder.preset(reader.config.embedding)
+            encoder_of(reader.config.embedding).identity()
         _check_network(files, reader)
         model = _loaded_keras(files["model.keras"])
         if reader.vocabulary and model.get_layer("embedding").input_dim != reader.vocabulary.rows:

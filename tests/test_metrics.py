@@ -270,7 +270,7 @@ TEXTS = ["Forest fire near town", "fire spreads, homes burn", "Homes burn near t
          "this mixtape is fire", "love this song", "my love is this song"]
 
 
-COUNTING = [name for name in baseline.BASELINES if name != "svc-sentences"]  # have a vocabulary
+COUNTING = sorted(set(baseline.BASELINES) - set(baseline.ENCODED))  # have a vocabulary
 
 
 @pytest.mark.parametrize("name", COUNTING)
