@@ -170,8 +170,8 @@ def our_epochs(
 ) -> Callable[[], dict[str, float]]: # seconds
     "Prepare epochs of `training.fit` without validation, which the others do not have either."
     import pandas as pd
-    from disaster_nbdev import training, featurizer
-    config = training.validated(training.RunConfig(
+    from disaster_nbdev import training, run_config, featurizer
+    config = run_config.validated(run_config.RunConfig(
         **{"buckets": True, "epochs": 1, "patience": 0, **changes}))
     ids, labels = given(work)
     frames = {part: pd.DataFrame({"target": labels[:n]})
@@ -264,11 +264,11 @@ def save_run(
     **changes, # fields of RunConfig
 ) -> None:
     "Save an untrained network; scoring takes the same time with any weights."
-    from disaster_nbdev import training, featurizer
+    from disaster_nbdev import training, run_config, featurizer
     from disaster_nbdev.model import build
     from disaster_nbdev.vocabulary import from_json
     words = from_json(Path(vocabulary).read_text(encoding="utf-8"))
-    config = training.validated(training.RunConfig(**changes))
+    config = run_config.validated(run_config.RunConfig(**changes))
     training.save_model(Path(folder), build(config, vectors(words.rows, embed_dim)),
                         featurizer.Featurizer(config, words))
 

@@ -153,7 +153,7 @@ def plain_name(
     config, # RunConfig, or a key of `baseline.BASELINES`
 ) -> str:
     "Return the name of the single run of a configuration."
-    from disaster_nbdev.training import run_name
+    from disaster_nbdev.run_config import run_name
     return config if isinstance(config, str) else run_name(config)
 
 # %% ../nbs/42_experiment.ipynb #f74dfba7

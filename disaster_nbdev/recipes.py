@@ -150,7 +150,7 @@ def check_name(
     matrix: dict | None = None,
 ) -> None:
     "Raise `UserError` if a run has the name of a recipe but other settings."
-    from disaster_nbdev.training import from_parameters
+    from disaster_nbdev.run_config import from_parameters
     if matrix is None and not (project_root()/"nbs"/"recipes.yaml").is_file(): return
     matrix = matrix or read_matrix()
     if config.recipe not in matrix["recipes"]: return
@@ -179,7 +179,7 @@ def training_job(
     parameters: Mapping, # of train.ipynb; values may be text, as `disaster run` gives them
 ) -> Job:
     "Return the job of one training run; raise `UserError` for a wrong parameter."
-    from disaster_nbdev.training import from_parameters, run_name
+    from disaster_nbdev.run_config import from_parameters, run_name
     config = from_parameters(_as_parameters("a run", parameters))
     typed = {name: getattr(config, name, value) for name, value in parameters.items()}
     source = run_name(dataclasses.replace(config, recipe=config.finetune_from))
@@ -196,7 +196,8 @@ def check_words(
     dataset: Dataset,
 ) -> None:
     "Build the vocabulary and read its vectors; raise `UserError` if they are unusable."
-    from disaster_nbdev.training import from_parameters, read_words
+    from disaster_nbdev.run_config import from_parameters
+    from disaster_nbdev.training import read_words
     config = from_parameters(job.parameters)
     if is_contextual(config.embedding): return
     # vectors computed from the tweets are left to the run
@@ -247,7 +248,7 @@ def recipe_config(
     matrix: dict | None = None, # from `read_matrix`; None: nbs/recipes.yaml
 ): # RunConfig
     "Return the configuration of a recipe to train repeatedly; raise `UserError` if unsuitable."
-    from disaster_nbdev.training import from_parameters
+    from disaster_nbdev.run_config import from_parameters
     changes = {"embedding": embedding} if embedding else {}
     config = from_parameters(recipe_parameters(matrix or read_matrix(), recipe, **changes))
     if config.finetune_from:
@@ -267,7 +268,7 @@ def repeated_run(
 ) -> tuple[str, str]: # name of the plain run, its configuration as text
     "Return the run that a job trains more than once; raise `UserError` for an unknown name."
     if baseline: return one_of("baseline", baseline, BASELINES), baseline
-    from disaster_nbdev.training import run_name
+    from disaster_nbdev.run_config import run_name
     config = recipe_config(recipe, embedding, matrix)
     return run_name(config), json.dumps(dataclasses.asdict(config), sort_keys=True)
 
@@ -296,7 +297,7 @@ def source_job(
     job: Job,
 ) -> Job | None: # None: it starts from no run, or from a saved run that is no recipe
     "Return the training run that a training run is fine-tuned from."
-    from disaster_nbdev.training import from_parameters
+    from disaster_nbdev.run_config import from_parameters
     if job.template != "train" or not job.needs: return None
     config = from_parameters(job.parameters)
     if config.finetune_from not in matrix["recipes"]: return None

@@ -60,7 +60,7 @@ def source_name(
     config, # RunConfig with `finetune_from`
 ) -> str: # `finetune_from` with the embedding of `config`
     "Return the name of the run that a fine-tuning run starts from."
-    from disaster_nbdev.training import run_name
+    from disaster_nbdev.run_config import run_name
     return run_name(dataclasses.replace(config, recipe=config.finetune_from))
 
 # %% ../nbs/41_single_run.ipynb #bbf5d029
@@ -102,9 +102,9 @@ def write_network(
     predictions: dict[str, pd.DataFrame], # what `predict_all` returned
 ) -> Record:
     "Save the model and write its record."
-    from disaster_nbdev import training
+    from disaster_nbdev import run_config, training
     from disaster_nbdev.model import parameter_counts
-    name = training.run_name(config)
+    name = run_config.run_name(config)
     extra_files = {"operating.json": to_json(operating_of(predictions))}
     training.save_model(models_folder(report)/name, model, prepared.reader, extra_files)
     return write_record(report, name, dataset, "train", predictions, history, kind="network",

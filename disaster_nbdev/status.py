@@ -107,7 +107,7 @@ def _changed_settings(
 # %% ../nbs/55_status.ipynb #ffce0a0d
 def _run_reason(job: Job, report: Path, dataset: Dataset) -> str | None:
     "Return why a training run is stale."
-    from disaster_nbdev.training import from_parameters
+    from disaster_nbdev.run_config import from_parameters
     config = dataclasses.asdict(from_parameters(job.parameters))
     return why_stale(report, job.page, config, dataset, "train")
 

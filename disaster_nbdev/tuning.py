@@ -27,7 +27,8 @@ from .provenance import code_hash
 from .record import prediction_table
 from .search_storage import load_optuna, open_storage
 from .split import grouped_folds, split
-from .training import RunConfig, prepared_frames, validated
+from .run_config import RunConfig, validated
+from .training import prepared_frames
 
 # %% ../nbs/45_tuning.ipynb #205c5b75
 @dataclass(frozen=True)

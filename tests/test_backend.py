@@ -93,15 +93,15 @@ def test_what_is_left_to_decide_is_told():
 
 
 def test_the_encoder_has_the_same_settings(tmp_path):
-    from disaster_nbdev.encoder import installed
+    from disaster_nbdev.pretrained import installed
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
     (tmp_path/".keras").mkdir()
     (tmp_path/".keras"/"keras.json").write_text('{"floatx": "float16", "backend": "jax"}',
                                                 encoding="utf-8")
     code = """
 import json
-from disaster_nbdev import encoder
-print(json.dumps(encoder.backbone("minilm").dtype_policy.name))
+from disaster_nbdev.pretrained import ENCODERS
+print(json.dumps(ENCODERS["minilm"].backbone().dtype_policy.name))
 """
     assert python(code, HOME=str(tmp_path)) == "float32"
 

@@ -11,8 +11,9 @@ from gensim.models import KeyedVectors
 
 from disaster_nbdev import embedding
 from disaster_nbdev.core import UserError
-from disaster_nbdev.embedding import (DOWNLOADS, EMBEDDINGS, check, fetch, file_matrix, file_ranks,
-                                      files_of, is_contextual, matrix, ranks)
+from disaster_nbdev.embedding import check, DOWNLOADS, EMBEDDINGS, fetch, file_matrix, file_ranks
+from disaster_nbdev.embedding import files_of, matrix, ranks
+from disaster_nbdev.pretrained import is_contextual
 from disaster_nbdev.vocabulary import Vocabulary, build_vocabulary, coverage
 from vector_files import EXPECTED, HEADERS, TINY, array_file, binary, fails, put, text, vec
 
@@ -528,7 +529,8 @@ def letters(vocabulary, texts, seed):
 @pytest.mark.parametrize("name", ["letters", "letters+glove", "corpus+letters"])
 @pytest.mark.parametrize("cleaning", ["study", "aware"])
 def test_a_new_embedding_is_one_line(sample, tmp_path, monkeypatch, capsys, name, cleaning):
-    from disaster_nbdev.training import fit, from_parameters, network, prepare, run_name, save_model
+    from disaster_nbdev.training import fit, network, prepare, save_model
+    from disaster_nbdev.run_config import from_parameters, run_name
     monkeypatch.setitem(EMBEDDINGS, "letters", letters)
     config = from_parameters({"embedding": name, "cleaning": cleaning, "epochs": 1,
                               "hidden_size": 2, "batch_size": 256, "recipe": "mine"})
@@ -550,7 +552,8 @@ def test_a_new_embedding_is_one_line(sample, tmp_path, monkeypatch, capsys, name
 
 
 def test_a_source_with_ranks_serves_the_cleaning_aware(sample, monkeypatch, capsys):
-    from disaster_nbdev.training import from_parameters, prepare
+    from disaster_nbdev.run_config import from_parameters
+    from disaster_nbdev.training import prepare
     known = {"fire": 0, "forest": 1}
     monkeypatch.setitem(EMBEDDINGS, "letters",
                         embedding.Source(letters, lambda words: {word: known[word] for word in words

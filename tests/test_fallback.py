@@ -8,10 +8,11 @@ import pytest
 
 from disaster_nbdev import fallback, model, scoring
 from disaster_nbdev.backend import keras
-from disaster_nbdev.encoder import installed
+from disaster_nbdev.pretrained import installed
 from disaster_nbdev.score_file import score_file
 from disaster_nbdev.scoring import load_run, runs_on_numpy, score, score_texts
-from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
+from disaster_nbdev.run_config import RunConfig
+from disaster_nbdev.training import fit, load_model, network, prepare, save_model
 from test_scoring import got, put, said, tweets
 
 

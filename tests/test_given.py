@@ -15,7 +15,7 @@ from disaster_nbdev.data import find
 from disaster_nbdev.embedding import check
 from disaster_nbdev.recipes import training_job
 from disaster_nbdev.launcher import warnings_in
-from disaster_nbdev.training import RunConfig, from_parameters, run_name
+from disaster_nbdev.run_config import RunConfig, from_parameters, run_name
 
 SAMPLE = ROOT/"data"/"sample"
 

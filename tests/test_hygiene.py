@@ -51,7 +51,7 @@ def test_a_notebook_is_fit_for_git(path):
 
 def test_training_parameters_are_the_fields_of_the_configuration():
     from dataclasses import fields
-    from disaster_nbdev.training import PATHS, RunConfig
+    from disaster_nbdev.run_config import PATHS, RunConfig
     cell = next(cell for cell in code_cells(ROOT/"nbs"/"train.ipynb")
                 if cell["metadata"].get("tags") == ["parameters"])
     shown = {}

@@ -17,7 +17,7 @@ KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling 
 
 def settings(cell: str, pooling: str, **changes):
     """Return a small configuration."""
-    from disaster_nbdev.training import RunConfig
+    from disaster_nbdev.run_config import RunConfig
     return RunConfig(cell=cell, pooling=pooling, **{"hidden_size": 12, **changes})
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from disaster_nbdev import calibration, ensemble
-from disaster_nbdev.encoder import installed
+from disaster_nbdev.pretrained import installed
 from disaster_nbdev.experiment import baseline_trainer, cross_validate, network_trainer
 from disaster_nbdev.split import grouped_folds, parts
-from disaster_nbdev.training import RunConfig, fit, network, prepared_frames
+from disaster_nbdev.run_config import RunConfig
+from disaster_nbdev.training import fit, network, prepared_frames
 
 ROUNDING, LEAK = 1e-5, 1e-4 # of a probability
 SMALL = RunConfig(hidden_size=2, epochs=2, batch_size=256, patience=0, learning_rate=0.01,

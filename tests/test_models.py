@@ -7,7 +7,7 @@ from disaster_nbdev.compare import STUDY
 from disaster_nbdev.model import build, parameter_counts, predict
 from disaster_nbdev.recipes import read_matrix, recipe_parameters
 from disaster_nbdev.split import split
-from disaster_nbdev.training import from_parameters
+from disaster_nbdev.run_config import from_parameters
 from disaster_nbdev.vocabulary import build_vocabulary, encode
 
 EMBED_DIM = {"word2vec": 300, "glove-twitter": 200}

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT, run
-from disaster_nbdev.encoder import installed
+from disaster_nbdev.pretrained import installed
 from disaster_nbdev.calibration import temperature_scaled
 
 SMALL = ["-p", "epochs", "1", "-p", "hidden_size", "2", "-p", "batch_size", "256"]

@@ -26,7 +26,7 @@ def place(tmp_path_factory):
     """Save a run that is larger than a pipe, a file to score, and its expected scores."""
     from disaster_nbdev.model import build
     from disaster_nbdev.featurizer import Featurizer, save_featurizer
-    from disaster_nbdev.training import RunConfig
+    from disaster_nbdev.run_config import RunConfig
     from disaster_nbdev.vocabulary import Vocabulary
     folder, rng = tmp_path_factory.mktemp("place"), np.random.default_rng(0)
     config = RunConfig(cell="none", pooling="mean", use_keyword=True)

@@ -183,7 +183,7 @@ from disaster_nbdev.split import split
 from disaster_nbdev.recipes import training_set
 from disaster_nbdev.site import write_site
 from disaster_nbdev.record import prediction_table, write_record
-from disaster_nbdev.training import from_parameters
+from disaster_nbdev.run_config import from_parameters
 dataset, report = load(sys.argv[1]), Path(sys.argv[2])
 job = training_set("offline", ["gru"])[0]
 frames = dict(zip(("train", "validation"), split(dataset.train))) | {"test": dataset.test}

@@ -9,7 +9,8 @@ from disaster_nbdev import fused_rnn
 from disaster_nbdev.core import project_root
 from disaster_nbdev.data import load
 from disaster_nbdev.model import STEPS_PER_EXECUTION, bucketed, build, predict
-from disaster_nbdev.training import RunConfig, fit, load_model, network, prepare, save_model
+from disaster_nbdev.run_config import RunConfig
+from disaster_nbdev.training import fit, load_model, network, prepare, save_model
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from conftest import ROOT, run
 from disaster_nbdev import backend, encoder, model, training
 from disaster_nbdev.data import Dataset, load
-from disaster_nbdev.encoder import installed
+from disaster_nbdev.pretrained import installed
 from disaster_nbdev.experiment import cross_validate, network_trainer, repeated_evaluation
 from disaster_nbdev.split import grouped_folds, parts
-from disaster_nbdev.training import RunConfig
+from disaster_nbdev.run_config import RunConfig
 
 NEAR = dict(rtol=0, atol=1e-6)  # probabilities of the same training on the same machine
 

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import run
 from disaster_nbdev.core import UserError
-from disaster_nbdev.encoder import installed
+from disaster_nbdev.pretrained import installed
 from disaster_nbdev.score_file import score_file
 from disaster_nbdev.scoring import score_texts
 from disaster_nbdev.training import load_model

@@ -35,7 +35,7 @@ def made(folder: Path, seed: int = 0, ranks: dict | None = None, scale: float = 
     """Save a random network as a run."""
     from disaster_nbdev.model import build
     from disaster_nbdev.featurizer import Featurizer, save_featurizer
-    from disaster_nbdev.training import RunConfig
+    from disaster_nbdev.run_config import RunConfig
     from disaster_nbdev.vocabulary import Vocabulary
     config, rng = RunConfig(use_keyword=True, hidden_size=4,
                             **settings), np.random.default_rng(seed)

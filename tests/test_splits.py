@@ -12,7 +12,7 @@ from conftest import ROOT, run
 from disaster_nbdev import compare_repeats, experiment, repeats
 from disaster_nbdev.core import UserError
 from disaster_nbdev.record import read_record
-from disaster_nbdev.training import RunConfig
+from disaster_nbdev.run_config import RunConfig
 
 
 def predictions(right: np.ndarray, name: str = "a", split: str = "study") -> pd.DataFrame:

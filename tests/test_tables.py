@@ -458,7 +458,8 @@ def test_ids_and_labels_that_are_refused(tmp_path):
 
 def test_a_cleaning_that_leaves_nothing_is_named(capsys):
     from disaster_nbdev.clean import clean
-    from disaster_nbdev.training import RunConfig, read_words
+    from disaster_nbdev.run_config import RunConfig
+    from disaster_nbdev.training import read_words
     frame = pd.DataFrame({"id": range(20), "keyword": None, "target": [0, 1] * 10,
                           "text": ["地震だ 津波が来る", "今日は楽しい"] * 10})
     frames = {"train": frame, "validation": frame, "test": frame}

@@ -15,7 +15,7 @@ from disaster_nbdev.data import Dataset
 from disaster_nbdev.core import UserError
 from disaster_nbdev.split import split
 from disaster_nbdev.quality import near_duplicate_groups
-from disaster_nbdev.training import RunConfig, validated
+from disaster_nbdev.run_config import RunConfig, validated
 
 
 @pytest.fixture(autouse=True)
@@ -236,7 +236,7 @@ import numpy as np
 import optuna, sklearn.metrics
 from disaster_nbdev import tuning
 from disaster_nbdev.data import load
-from disaster_nbdev.training import RunConfig, validated
+from disaster_nbdev.run_config import RunConfig, validated
 
 def trainer(config): # replaces the network
     def trained(frames, seed):
