@@ -301,12 +301,12 @@ ENCODER_TOLERANCE = 1e-4 # of a probability, if token embeddings were rounded to
 class KerasPredictor:
     "Represent a network that Keras computes; its model returns log odds."
     model: "keras.Model"
-    reader: Featurizer
+    featurizer: Featurizer
 
     @property
     def reads_tokens(self) -> bool: # else the output of a frozen encoder
         "Check whether the network reads words or subword tokens."
-        return bool(self.reader.vocabulary or self.reader.config.finetune)
+        return bool(self.featurizer.vocabulary or self.featurizer.config.finetune)
 
     @property
     def tolerance(self) -> float:
@@ -320,8 +320,8 @@ class KerasPredictor:
 
     def inputs(self, texts: list[str], keywords: list[str]) -> dict[str, np.ndarray]:
         "Return the inputs of the network for some tweets; keywords are given as words."
-        read = word_inputs if self.reader.vocabulary else encoder_inputs
-        return read(self.reader, texts, keywords)
+        read = word_inputs if self.featurizer.vocabulary else encoder_inputs
+        return read(self.featurizer, texts, keywords)
 
     def batched(self, texts: list[str], keywords: list[str]) -> np.ndarray: # float64 (n,)
         "Return the probabilities of some tweets, computed in batches."
@@ -335,8 +335,8 @@ class KerasPredictor:
         from disaster_nbdev.backend import tf
         if self.reads_tokens: inputs = padded(self.inputs([text], [keyword]))
         else:
-            texts = encoder_texts(self.reader, [text], [keyword])
-            inputs = {"states": lone_states(self.reader.config.embedding, *texts)}
+            texts = encoder_texts(self.featurizer, [text], [keyword])
+            inputs = {"states": lone_states(self.featurizer.config.embedding, *texts)}
         given = {name: tf.constant(inputs[name]) for name in self.model.input}
         return float(logistic(np.asarray(self.fixed(given)).astype("float64"))[0, 0])
 
@@ -361,10 +361,10 @@ def opened_keras(
     "Load a saved run with Keras; raise `UserError` if a file is damaged or the encoder missing."
     from disaster_nbdev.backend import keras
     from disaster_nbdev.training import loaded
-    model, reader = loaded(files, folder)
+    model, featurizer = loaded(files, folder)
     last = next((layer for layer in model.layers if layer.name == "probability"), None)
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
     if not sigmoid or model.output_shape != (None, 1):
         raise unusable(folder, "model.keras does not end in a probability")
     last.activation = keras.activations.linear
-    return KerasPredictor(model, reader)
+    return KerasPredictor(model, featurizer)
