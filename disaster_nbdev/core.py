@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PAPERMILL', 'LONG_TEXT', 'REPOSITORY', 'ADDRESS', 'NO_FOLLOW', 'UserError', 'one_of', 'given_parameters',
            'check_parameters', 'composed', 'decoded_keyword', 'project_root', 'clone_root', 'resolve', 'temp_path',
-           'hold', 'new_file', 'remove', 'remove_abandoned', 'atomic_file', 'atomic_write', 'atomic_folder',
+           'is_ours', 'hold', 'new_file', 'remove', 'remove_abandoned', 'atomic_file', 'atomic_write', 'atomic_folder',
            'private_folder', 'file_lock', 'cache_folder', 'cache_file', 'read_cache', 'write_cache']
 
 # %% ../nbs/00_core.ipynb #8a7a7adb
@@ -132,6 +132,12 @@ def temp_path(
 # %% ../nbs/00_core.ipynb #cbc9cc10
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) # Windows has no such flag
 
+def is_ours(
+    found: os.stat_result, # of a file or folder
+) -> bool:
+    "Return whether a file belongs to this user; Windows does not tell, so there it does."
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
 def hold(handle: int) -> None: # of an open file or folder
     "Lock a file or folder until it is closed or this process ends, where the disk can."
     if fcntl:
@@ -166,7 +172,7 @@ def _is_abandoned(
     except OSError: return False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(handle).st_uid == os.geteuid()
+        return is_ours(os.fstat(handle))
     except OSError: return False
     finally: os.close(handle)
 
@@ -213,7 +219,7 @@ def atomic_write(
 ) -> None:
     "Write a file atomically; raise `UserError` when it cannot be written."
     if not path.name: raise UserError("A file to write needs a name.")
-    if path.is_symlink() and path.lstat().st_uid != os.geteuid():
+    if path.is_symlink() and not is_ours(path.lstat()):
         raise UserError(f"{path} is a link of another user: remove it.")
     # write through a link, a pipe or a device, so that it stays what it is
     through = path.is_symlink() or path.exists() and not path.is_file()
@@ -254,7 +260,7 @@ def private_folder(
     faults = {
         "is a link": stat.S_ISLNK(found.st_mode),
         "is not a folder": not stat.S_ISDIR(found.st_mode),
-        "belongs to another user": found.st_uid != os.geteuid(),
+        "belongs to another user": not is_ours(found),
         "can be written to by other users": bool(found.st_mode & 0o022),
     }
     fault = next((words for words, holds in faults.items() if holds), None)

@@ -355,9 +355,10 @@ def block_text(
 def documents(
     report: Path, # folder of the report
     root: Path, # folder of the project
+    facts: Evidence | None = None, # what `evidence` returned; None: read it
 ) -> dict[Path, str]: # page -> its text
     "Return every page with its recorded figures; raise `UserError` if a page or marker is missing."
-    facts, pages = evidence(report), {}
+    facts, pages = facts or evidence(report), {}
     for name, blocks in PAGES.items():
         path = root/name
         if not path.is_file(): raise UserError(f"There is no {path}.")
@@ -372,8 +373,9 @@ def write_documents(
     root: Path, # folder of the project
 ) -> list[Path]: # the files written
     "Write all pages and the picture of all runs; raise `UserError` before anything is written."
-    pages = documents(report, root)
-    table = with_study(run_table(evidence(report).records, {}), "kaggle")
+    facts = evidence(report)
+    pages = documents(report, root, facts)
+    table = with_study(run_table(facts.records, {}), "kaggle")
     picture = report/"accuracy.png"
     plot_accuracy(table).savefig(picture, dpi=110, facecolor="white", bbox_inches="tight",
                                  metadata={"Software": None})

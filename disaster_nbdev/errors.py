@@ -19,7 +19,7 @@ import pandas as pd
 from .core import UserError
 from .figures import PALETTE, figure, style_axes
 from .metrics import CLASSES, wilson_interval
-from .quality import MARKS, keywords, normalized
+from .quality import HASHTAG, MARKS, MENTION, keywords, normalized
 
 if TYPE_CHECKING: # matplotlib and IPython are imported where something is shown
     from IPython.display import HTML
@@ -27,7 +27,7 @@ if TYPE_CHECKING: # matplotlib and IPython are imported where something is shown
 
 # %% ../nbs/33_errors.ipynb #5aff4f4f
 # name -> pattern
-SIGNS = {"link": MARKS["web address"][1], "mention": r"@\w", "hashtag": r"#\w",
+SIGNS = {"link": MARKS["web address"][1], "mention": MENTION, "hashtag": HASHTAG,
          "broken encoding": MARKS["broken encoding"][1]}
 
 def _by_signs(

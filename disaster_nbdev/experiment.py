@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Trainer', 'network_trainer', 'baseline_trainer', 'trainer_of', 'repeated_evaluation', 'CrossValidation',
-           'cross_validate', 'cross_validation_config', 'plain_name', 'cross_validation_name', 'out_of_fold_tables',
-           'write_cross_validation', 'labeled_predictions', 'by_fold']
+           'cross_validate', 'whole_config', 'cross_validation_config', 'plain_name', 'cross_validation_name',
+           'out_of_fold_tables', 'write_cross_validation', 'labeled_predictions', 'by_fold']
 
 # %% ../nbs/42_experiment.ipynb #781ca6f1
 import dataclasses, time
@@ -137,6 +137,12 @@ def cross_validate(
     return CrossValidation(out_of_fold, np.mean(tests, axis=0), fold, seconds)
 
 # %% ../nbs/42_experiment.ipynb #5e6b385f
+def whole_config(
+    config, # RunConfig, or a key of `baseline.BASELINES`
+) -> dict: # as run.json holds it
+    "Return the configuration of one run."
+    return baseline_config(config) if isinstance(config, str) else dataclasses.asdict(config)
+
 def cross_validation_config(
     config, # RunConfig, or a key of `baseline.BASELINES`
     folds: int,
@@ -144,9 +150,7 @@ def cross_validation_config(
     seed: int, # of the folds
 ) -> dict: # as run.json holds it
     "Return the configuration of a cross-validated run."
-    one = (baseline_config(config, seed=seed) if isinstance(config, str)
-           else dataclasses.asdict(dataclasses.replace(config, seed=seed)))
-    return {**one, "folds": folds, "members": members}
+    return {**whole_config(config), "seed": seed, "folds": folds, "members": members}
 
 # %% ../nbs/42_experiment.ipynb #701e2bc9
 def plain_name(

@@ -18,7 +18,7 @@ import pandas as pd
 from .clean import PICTOGRAPHS, clean
 from .core import UserError
 from .data import Dataset
-from .quality import MARKS, keywords, label_shares, marks, repeats
+from .quality import HASHTAG, MARKS, MENTION, keywords, label_shares, marks, repeats
 from .split import split
 from .vocabulary import build_vocabulary, words
 
@@ -164,8 +164,8 @@ def vocabulary_figures(
 # %% ../nbs/34_explore.ipynb #e10b983b
 TRAITS: dict[str, tuple[str, str]] = { # name -> (pattern in the raw text, what becomes of it)
     "web address": (MARKS["web address"][1], "dropped"),
-    "mention": (r"@\w+", "dropped, name and all"),
-    "hashtag": (r"#\w+", "dropped, word and all"),
+    "mention": (MENTION, "dropped, name and all"),
+    "hashtag": (HASHTAG, "dropped, word and all"),
     "digits outside these": (r"(?<!\S)(?![@#])(?:(?!http)\S)*\d",
                              "dropped; letters next to them stay"),
     "HTML entity": (MARKS["HTML entity"][1], "its name stays as a word: amp, gt, lt"),

@@ -305,12 +305,12 @@ ENCODER_TOLERANCE = 1e-4 # of a probability, if token embeddings were rounded to
 class KerasPredictor:
     "Represent a network that Keras computes; its model returns log odds."
     model: "keras.Model"
-    reader: Featurizer
+    featurizer: Featurizer
 
     @property
     def reads_tokens(self) -> bool: # else the output of a frozen encoder
         "Check whether the network reads words or subword tokens."
-        return bool(self.reader.vocabulary) or state_layer(self.reader.config) is None
+        return bool(self.featurizer.vocabulary) or state_layer(self.featurizer.config) is None
 
     @property
     def tolerance(self) -> float:
@@ -324,8 +324,8 @@ class KerasPredictor:
 
     def inputs(self, texts: list[str], keywords: list[str]) -> dict[str, np.ndarray]:
         "Return the inputs of the network for some tweets; keywords are given as words."
-        read = word_inputs if self.reader.vocabulary else encoder_inputs
-        return read(self.reader, texts, keywords)
+        read = word_inputs if self.featurizer.vocabulary else encoder_inputs
+        return read(self.featurizer, texts, keywords)
 
     def batched(self, texts: list[str], keywords: list[str]) -> np.ndarray: # float64 (n,)
         "Return the probabilities of some tweets, computed in batches."
@@ -339,8 +339,8 @@ class KerasPredictor:
         from disaster_nbdev.backend import tf
         if self.reads_tokens: inputs = padded(self.inputs([text], [keyword]))
         else:
-            texts = encoder_texts(self.reader, [text], [keyword])
-            config = self.reader.config
+            texts = encoder_texts(self.featurizer, [text], [keyword])
+            config = self.featurizer.config
             states = lone_states(config.embedding, *texts, state_layer(config))
             inputs = {"states": states}
         given = {name: tf.constant(inputs[name]) for name in self.model.input}
@@ -367,10 +367,10 @@ def opened_keras(
     "Load a saved run with Keras; raise `UserError` if a file is damaged or the encoder missing."
     from disaster_nbdev.backend import keras
     from disaster_nbdev.training import loaded
-    model, reader = loaded(files, folder)
+    model, featurizer = loaded(files, folder)
     last = next((layer for layer in model.layers if layer.name == "probability"), None)
     sigmoid = getattr(last, "activation", None) is keras.activations.sigmoid
     if not sigmoid or model.output_shape != (None, 1):
         raise unusable(folder, "model.keras does not end in a probability")
     last.activation = keras.activations.linear
-    return KerasPredictor(model, reader)
+    return KerasPredictor(model, featurizer)

@@ -9,7 +9,7 @@ __all__ = ['CELLS', 'UNFUSED', 'POOLINGS', 'OPTIMIZERS', 'SCHEDULES', 'LAYER', '
            'lengths', 'rows_of', 'widths', 'similar_rows', 'bucketed', 'predict']
 
 # %% ../nbs/21_model.ipynb #37da0b59
-import os, re
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -19,13 +19,13 @@ import pandas as pd
 from .backend import keras, tf
 from .core import one_of
 from .fused_rnn import GRU, LSTM, Embedding
-from .process import quiet_stderr
+from .process import processor, quiet_stderr
 
 # %% ../nbs/21_model.ipynb #d7b2d5e4
 def device() -> dict[str, str]: # kind: cpu | gpu, and its name
     "Return the device that training will use."
     with quiet_stderr(): cards = tf.config.list_physical_devices("GPU")
-    if not cards: return {"kind": "cpu", "name": f"{os.cpu_count()} cores"}
+    if not cards: return processor()
     details = tf.config.experimental.get_device_details(cards[0])
     return {"kind": "gpu", "name": details.get("device_name", "unknown")}
 

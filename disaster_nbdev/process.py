@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ENDING', 'ASKED', 'SERVE', 'Ended', 'exit_code', 'check_ended', 'ended_by_signals', 'fill_standard_streams',
-           'flushed', 'quiet_stderr', 'serve', 'Worker', 'Pool', 'pool']
+           'flushed', 'quiet_stderr', 'serve', 'Worker', 'Pool', 'pool', 'processor']
 
 # %% ../nbs/06_process.ipynb #6fd86a4e
 import os, pickle, signal, subprocess, sys, threading
@@ -203,3 +203,8 @@ def pool(
     made = Pool(workers, *prepare)
     try: yield made
     finally: made.close()
+
+# %% ../nbs/06_process.ipynb #724b5dba
+def processor() -> dict[str, str]: # kind and name, as run.json holds them
+    "Return the processor as the device of a run."
+    return {"kind": "cpu", "name": f"{os.cpu_count()} cores"}

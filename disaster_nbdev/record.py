@@ -23,6 +23,7 @@ from .core import atomic_folder, project_root, UserError
 from .data import Dataset
 from .embedding import files_of
 from .metrics import compute_metrics, intervals, predicted
+from .process import processor
 from .provenance import changed_parts, code_parts, git_commit, hash_of, versions
 
 # %% ../nbs/40_record.ipynb #f068b7c8
@@ -176,7 +177,7 @@ def device_of(
     config, # RunConfig, or a key of `baseline.BASELINES`
 ) -> dict[str, str]: # kind and name, as run.json holds them
     "Return the device that trains a configuration."
-    if isinstance(config, str): return {"kind": "cpu", "name": f"{os.cpu_count()} cores"}
+    if isinstance(config, str): return processor()
     from disaster_nbdev.model import device
     return device()
 

@@ -17,8 +17,8 @@ import pandas as pd
 
 from .core import UserError
 from .data import Dataset
-from .experiment import repeated_evaluation
-from .record import baseline_config, config_differences, made_by, read_each
+from .experiment import repeated_evaluation, whole_config
+from .record import config_differences, made_by, read_each
 from .record import read_facts, read_predictions, to_json, vector_file, write_folder
 
 # %% ../nbs/47_repeats.ipynb #a885d9e0
@@ -79,8 +79,8 @@ def plain_config(
     config, # RunConfig, or a key of `baseline.BASELINES`
 ) -> dict: # as splits.json holds it
     "Return a configuration without split and seed, which vary here."
-    whole = baseline_config(config) if isinstance(config, str) else dataclasses.asdict(config)
-    return {name: value for name, value in whole.items() if name not in ("split", "seed")}
+    return {name: value for name, value in whole_config(config).items()
+            if name not in ("split", "seed")}
 
 # %% ../nbs/47_repeats.ipynb #de5fd802
 def checked_seeds(

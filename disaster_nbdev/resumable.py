@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .core import UserError, file_lock, new_file, private_folder, remove
+from .core import UserError, file_lock, is_ours, new_file, private_folder, remove
 from .core import remove_abandoned, temp_path
 
 # %% ../nbs/62_resumable.ipynb #8c4639e7
@@ -84,7 +84,7 @@ def check_parts(folder: Path) -> None:
     "Raise `UserError` for anything in the folder that no run has written, such as a link."
     for path in sorted(folder.iterdir()):
         found = path.lstat()
-        plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and found.st_uid == os.geteuid()
+        plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and is_ours(found)
         if not (plain and PART.fullmatch(path.name)):
             raise UserError(f"{path} was not put there by an earlier run: remove {folder}, or "
                             f"choose another output.")

@@ -39,8 +39,8 @@ def input_sentences(
     parts = ", ".join(f"{len(frame):,} {part}" for part, frame in prepared.frames.items())
     if not covered: # an encoder
         longest = next(iter(prepared.inputs["train"].values())).shape[1]
-        reads = (f"The encoder {prepared.reader.config.embedding} reads subword tokens, {longest} "
-                 f"of them in the longest tweet.")
+        reads = (f"The encoder {prepared.featurizer.config.embedding} reads subword tokens, "
+                 f"{longest} of them in the longest tweet.")
     else:
         words = prepared.vocabulary
         reads = (f"Vocabulary: {len(words.words):,} words, token ids below "

@@ -23,6 +23,7 @@ from .core import UserError, project_root, resolve
 from .encoder import SEQ_LEN
 from .fallback import computable, is_stable, probabilities, settled
 from .featurizer import TRUNCATED, keyword_words, load_featurizer, run_files, unusable
+from .metrics import predicted
 from .featurizer import word_inputs
 from .predictor import opened_network, read_network
 from .process import check_ended
@@ -76,15 +77,16 @@ def check_weights(
     run: SavedRun,
 ) -> bool: # whether NumPy can compute the network
     "Check that the files of a run fit together; raise `Damaged` or `KeyError` if not."
-    reader, parts = load_featurizer(run.files), members(run.files["model.keras"])
+    featurizer, parts = load_featurizer(run.files), members(run.files["model.keras"])
     network = parsed(parts["config.json"], "config.json in model.keras")
-    check_structure(network, reader.config, not reader.vocabulary)
+    check_structure(network, featurizer.config, not featurizer.vocabulary)
     weights = tensors(parts["model.weights.h5"])
     check_sizes(network, weights)
-    if not (reader.vocabulary and computable(top_layers(network), reader.config)): return False
-    rows = len(read_network(weights, reader.config).vectors)
-    if rows == reader.vocabulary.rows: return True
-    raise Damaged(f"vocabulary.json has {reader.vocabulary.rows - 1:,} words, but the network "
+    words = featurizer.vocabulary
+    if not (words and computable(top_layers(network), featurizer.config)): return False
+    rows = len(read_network(weights, featurizer.config).vectors)
+    if rows == words.rows: return True
+    raise Damaged(f"vocabulary.json has {words.rows - 1:,} words, but the network "
                   f"knows {rows - 1:,}")
 
 # %% ../nbs/63_scoring.ipynb #b32df5f2
@@ -100,12 +102,12 @@ def runs_on_numpy(run: SavedRun) -> bool:
 # %% ../nbs/63_scoring.ipynb #89597b6f
 def numpy_predictor(run: SavedRun) -> Predictor:
     "Return a function that scores tweets with NumPy."
-    reader, lock = load_featurizer(run.files), threading.Lock()
-    network = opened_network(run.files["model.keras"], reader.config)
-    batched = is_stable(network, reader.config.keyword_branch)
+    featurizer, lock = load_featurizer(run.files), threading.Lock()
+    network = opened_network(run.files["model.keras"], featurizer.config)
+    batched = is_stable(network, featurizer.config.keyword_branch)
     def predict(texts: list[str], keywords: list[str | None],
                 edges: Iterable[float] = ()) -> np.ndarray:
-        with lock: inputs = word_inputs(reader, texts, keyword_words(keywords))
+        with lock: inputs = word_inputs(featurizer, texts, keyword_words(keywords))
         if not batched: return probabilities(network, inputs, np.arange(len(texts)))
         return settled(network.predict(inputs), edges,
                        lambda rows: probabilities(network, inputs, rows))
@@ -249,4 +251,4 @@ def score(
     "Score every row, in order; raise `UserError` for a damaged run."
     keywords = tweets["keyword"].tolist() if "keyword" in tweets else [None] * len(tweets)
     probability = score_texts(str(folder), tweets["text"].fillna("").tolist(), keywords, [0.5])
-    return tweets.assign(probability=probability, label=(probability > 0.5).astype("int64"))
+    return tweets.assign(probability=probability, label=predicted(probability))

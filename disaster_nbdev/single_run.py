@@ -106,7 +106,7 @@ def write_network(
     from disaster_nbdev.model import parameter_counts
     name = run_config.run_name(config)
     extra_files = {"operating.json": to_json(operating_of(predictions))}
-    training.save_model(models_folder(report)/name, model, prepared.reader, extra_files)
+    training.save_model(models_folder(report)/name, model, prepared.featurizer, extra_files)
     return write_record(report, name, dataset, "train", predictions, history, kind="network",
                         config=dataclasses.asdict(config), seed=config.seed,
                         device=device_of(config), coverage=training.coverage(prepared),

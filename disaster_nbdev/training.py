@@ -36,7 +36,7 @@ from .vocabulary import Vocabulary, build_vocabulary
 @dataclass(frozen=True)
 class Prepared:
     "Hold what a network needs of the data."
-    reader: Featurizer
+    featurizer: Featurizer
     matrix: np.ndarray | None # float32 (rows, embed_dim); None for an encoder
     frames: dict[str, pd.DataFrame] # train, validation, test: the rows
     inputs: dict[str, dict[str, np.ndarray]] # train, validation, test: name -> (n, seq_len, ...)
@@ -46,7 +46,7 @@ class Prepared:
         return self.frames[part]["target"].to_numpy()
 
     @property
-    def vocabulary(self) -> Vocabulary | None: return self.reader.vocabulary
+    def vocabulary(self) -> Vocabulary | None: return self.featurizer.vocabulary
 
 # %% ../nbs/23_training.ipynb #21d4da8e
 def _ranks_lookup(config: RunConfig): # function of words -> ranks; None: not needed or not known
@@ -84,13 +84,13 @@ def prepared_frames(
     frames: dict[str, pd.DataFrame], # train, validation, test
 ) -> Prepared:
     "Clean and encode the rows of every part."
-    if is_contextual(config.embedding): reader, matrix = Featurizer(config), None
-    else: reader, matrix = read_words(config, frames)
-    inputs = reader.inputs(pd.concat(frames.values(), ignore_index=True))
+    if is_contextual(config.embedding): featurizer, matrix = Featurizer(config), None
+    else: featurizer, matrix = read_words(config, frames)
+    inputs = featurizer.inputs(pd.concat(frames.values(), ignore_index=True))
     ends = np.cumsum([0, *map(len, frames.values())])
     by_part = {part: {name: values[start:end] for name, values in inputs.items()}
                for part, start, end in zip(frames, ends, ends[1:])}
-    return Prepared(reader, matrix, frames, by_part)
+    return Prepared(featurizer, matrix, frames, by_part)
 
 # %% ../nbs/23_training.ipynb #b1d2fd73
 def prepare(
@@ -184,13 +184,13 @@ def fit(
 def save_model(
     folder: Path, # replaced when it exists
     model: keras.Model,
-    reader: Featurizer,
+    featurizer: Featurizer,
     others: Mapping[str, str] | None = None, # file name -> text, such as operating.json
 ) -> Path: # `folder`
     "Write the network and its featurizer, atomically."
     with atomic_folder(folder) as fresh:
         plain(model).save(fresh/"model.keras")
-        save_featurizer(fresh, reader)
+        save_featurizer(fresh, featurizer)
         for name, text in (others or {}).items(): (fresh/name).write_text(text, encoding="utf-8")
     return folder
 
@@ -215,12 +215,12 @@ def saved_config(
 # %% ../nbs/23_training.ipynb #a441f628
 def _check_network(
     files: Mapping[str, bytes], # of a saved run
-    reader: Featurizer,
+    featurizer: Featurizer,
 ) -> None:
     "Raise `Damaged` for a network that Keras should not load."
     inside = members(files["model.keras"])
     description = parsed(inside["config.json"], "config.json in model.keras")
-    check_structure(description, reader.config, not reader.vocabulary)
+    check_structure(description, featurizer.config, not featurizer.vocabulary)
     check_classes(description, {*keras.saving.get_custom_objects(), *own_cells()})
     check_sizes(description, tensors(inside["model.weights.h5"]))
 
@@ -240,14 +240,14 @@ def loaded(
 ) -> tuple[keras.Model, Featurizer]:
     "Load a saved run from its files; raise `UserError` if one is damaged or the encoder missing."
     try:
-        reader = load_featurizer(files, saved_config(files))
-        if not reader.vocabulary:
-            encoder_of(reader.config.embedding).identity()
-        _check_network(files, reader)
+        featurizer = load_featurizer(files, saved_config(files))
+        if not featurizer.vocabulary: encoder_of(featurizer.config.embedding).identity()
+        _check_network(files, featurizer)
         model = _loaded_keras(files["model.keras"])
-        if reader.vocabulary and model.get_layer("embedding").input_dim != reader.vocabulary.rows:
+        words = featurizer.vocabulary
+        if words and model.get_layer("embedding").input_dim != words.rows:
             raise Damaged("vocabulary.json has another number of words than the network")
-        return model, reader
+        return model, featurizer
     except (UserError, MemoryError): raise
     except Damaged as error: raise unusable(folder, str(error)) from None
     except Exception as error: # a damaged file can raise almost anything
@@ -271,16 +271,16 @@ def continued(
     folder: Path, # saved run to start from
 ) -> keras.Model: # its weights, compiled for `config`
     "Return a network that starts from a saved one; raise `UserError` if it does not fit."
-    model, reader = load_model(folder)
+    model, featurizer = load_model(folder)
     for name in SAME_SETTINGS:
-        if getattr(config, name) != getattr(reader.config, name):
+        if getattr(config, name) != getattr(featurizer.config, name):
             raise UserError(f"{folder.name} was trained with {name} "
-                            f"{getattr(reader.config, name)}, not {getattr(config, name)}: "
+                            f"{getattr(featurizer.config, name)}, not {getattr(config, name)}: "
                             f"fine-tuning cannot change that.")
     if not prepared.vocabulary:
         raise UserError("A run on an encoder cannot be continued: train it from the start with "
                         "finetune.")
-    if reader.vocabulary.words != prepared.vocabulary.words:
+    if featurizer.vocabulary.words != prepared.vocabulary.words:
         raise UserError(f"{folder.name} was trained on other words: train it again on this data "
                         f"first.")
     started = network(config, prepared)

@@ -542,13 +542,13 @@ def test_a_new_embedding_is_one_line(sample, tmp_path, monkeypatch, capsys, name
     if cleaning == "aware" and name != "letters+glove":
         assert (said == "Warning: the embedding letters tells no ranks of its words, so the "
                         "cleaning aware takes tweets apart and rewrites no word.\n")
-        assert prepared.reader.ranks is None
+        assert prepared.featurizer.ranks is None
     elif cleaning == "aware":
-        assert said == "" and prepared.reader.ranks["fire"] == ranks("glove", {"fire"})["fire"]
+        assert said == "" and prepared.featurizer.ranks["fire"] == ranks("glove", {"fire"})["fire"]
     else: assert said == ""
     model = network(config, prepared)
     assert len(fit(model, prepared, config)) == 1
-    assert (save_model(tmp_path/"saved", model, prepared.reader)/"config.json").is_file()
+    assert (save_model(tmp_path/"saved", model, prepared.featurizer)/"config.json").is_file()
 
 
 def test_a_source_with_ranks_serves_the_cleaning_aware(sample, monkeypatch, capsys):
@@ -559,7 +559,7 @@ def test_a_source_with_ranks_serves_the_cleaning_aware(sample, monkeypatch, caps
                         embedding.Source(letters, lambda words: {word: known[word] for word in words
                                                                  if word in known}))
     prepared = prepare(from_parameters({"embedding": "letters", "cleaning": "aware"}), sample)
-    assert prepared.reader.clean(["#ForestFire"]) == ["forest fire"]
+    assert prepared.featurizer.clean(["#ForestFire"]) == ["forest fire"]
     assert capsys.readouterr().out == ""
 
 

@@ -52,7 +52,7 @@ def run(request, sample, tmp_path_factory):
                            patience=0, learning_rate=0.01)
         prepared = prepare(config, sample)
         fit(trained := network(config, prepared), prepared, config)
-        yield save_model(tmp_path_factory.mktemp("run")/"mine", trained, prepared.reader)
+        yield save_model(tmp_path_factory.mktemp("run")/"mine", trained, prepared.featurizer)
 
 
 def test_a_new_cell_is_scored_as_keras_predicts(run, sample):
@@ -108,7 +108,7 @@ def test_another_activation_of_a_known_cell_is_left_to_keras(sample, tmp_path, m
     monkeypatch.setitem(model.CELLS, "rnn", relu_cell)
     config = RunConfig(cell="rnn", embedding="corpus", hidden_size=3)
     prepared = prepare(config, sample)
-    made = save_model(tmp_path/"run", built := network(config, prepared), prepared.reader)
+    made = save_model(tmp_path/"run", built := network(config, prepared), prepared.featurizer)
     assert not runs_on_numpy(load_run(made))
     np.testing.assert_allclose(score(sample.test, made).probability,
                                model.predict(built, prepared.inputs["test"]), atol=1e-6)
@@ -121,7 +121,7 @@ def test_other_tweets_do_not_change_the_label_of_an_encoder(finetune, bound, sam
                        finetune=finetune)
     few = dataclasses.replace(sample, train=sample.train.head(80), test=sample.test.head(40))
     prepared = prepare(config, few)
-    made = save_model(tmp_path/"run", network(config, prepared), prepared.reader)
+    made = save_model(tmp_path/"run", network(config, prepared), prepared.featurizer)
     texts = few.test.text.tolist()
     given = score_texts(str(made), texts, [None] * 40)
     np.testing.assert_allclose(given, model.predict(load_model(made)[0], prepared.inputs["test"]),

@@ -157,7 +157,7 @@ def test_saved_runs_agree_with_keras(sample, tmp_path):
                       fused=False, epochs=1, patience=0)
     prepared = prepare(config, sample)
     fit(model := network(config, prepared), prepared, config)
-    tweets, mine = sample.test.head(400), save_model(tmp_path/"run", model, prepared.reader)
+    tweets, mine = sample.test.head(400), save_model(tmp_path/"run", model, prepared.featurizer)
     for folder in [mine, *sorted(path.parent for path in ROOT.glob("models/kaggle/*/model.keras")
                                  if (path.parent/"vocabulary.json").is_file())]:
         files, (model, keras_reader) = run_files(folder), load_model(folder)

@@ -77,10 +77,10 @@ def test_only_fused_networks_on_words_take_several_steps_per_execution():
 
 def test_a_saved_fused_network_is_loaded_and_continued_with_either_loop(sample, tmp_path):
     model, prepared, _, probability = trained(sample, cell="lstm")
-    again, reader = load_model(save_model(tmp_path/"run", model, prepared.reader))
+    again, reader = load_model(save_model(tmp_path/"run", model, prepared.featurizer))
     np.testing.assert_allclose(predict(again, reader.inputs(sample.test)), probability, rtol=0,
                                atol=1e-6)
-    plain = network(dataclasses.replace(prepared.reader.config, fused=False), prepared)
+    plain = network(dataclasses.replace(prepared.featurizer.config, fused=False), prepared)
     plain.set_weights(model.get_weights())
     np.testing.assert_allclose(predict(plain, prepared.inputs["test"]), probability, atol=1e-6)
 
