@@ -206,7 +206,8 @@ def _plot_points(axes: "Axes", table: pd.DataFrame, x: str, y: str) -> None:
 
 # %% ../nbs/31_figures.ipynb #9f025b95
 def plot_accuracy(
-    table: pd.DataFrame, # run, kind (a key of `KINDS`), accuracy, low, high (fractions of 1)
+    # run, kind (a key of `KINDS`), accuracy, low, high and perhaps kaggle (fractions of 1)
+    table: pd.DataFrame,
     title: str = "Accuracy on the validation rows, with 95 % intervals", # names the rows
 ) -> "Figure":
     "Plot the accuracy of each run in its own row, the most accurate on top."
@@ -219,6 +220,9 @@ def plot_accuracy(
     axes.hlines(table["row"], table["low"], table["high"],
                 color=[KINDS[kind][0] for kind in table["kind"]], linewidth=1.2)
     _plot_points(axes, table, "accuracy", "row")
+    if "kaggle" in table and table["kaggle"].notna().any():
+        axes.plot(table["kaggle"], table["row"], linestyle="none", marker="|", markersize=9,
+                  color="black", label="on Kaggle's test tweets")
     axes.set_yticks(range(len(best)), best.index); axes.set_ylim(-0.6, len(best) - 0.4)
     for i, (run, value) in enumerate(best.items()):
         digits = 3 if run in ours else 2 # the study published two digits

@@ -1,9 +1,12 @@
 """Check edge cases of the comparison: rows of runs and the sentences about them."""
 import pandas as pd
+import pytest
 
 from conftest import ROOT
 from disaster_nbdev import compare
+from disaster_nbdev.core import UserError
 from disaster_nbdev.data import load
+from disaster_nbdev.leaderboard import read_leaderboard
 from disaster_nbdev.record import Record
 
 FIGURES = {"accuracy": 0.8, "precision": 0.8, "recall": 0.7, "f1": 0.75, "roc_auc": 0.85,
@@ -20,11 +23,11 @@ def record(folder, name: str, kind: str = "network", seconds: float = 5, **run) 
         "parameters": {"total": 9, "trainable": 4}, **run})
 
 
-def test_a_score_without_a_record_is_reported(tmp_path, capsys):
-    runs = compare.run_table([record(tmp_path, "gru-glove")], {"gru-glov": 0.78})
-    assert runs["kaggle"].isna().all()
-    assert capsys.readouterr().out == ("Warning: leaderboard.csv has a score of gru-glov, of which "
-                                       "there is no record here: it is not shown.\n")
+def test_a_score_without_a_record_is_refused(tmp_path):
+    (tmp_path/"runs"/"gru-glove").mkdir(parents=True)
+    (tmp_path/"leaderboard.csv").write_text("run,score,date\ngru-glov,0.78,2026-01-02\n")
+    with pytest.raises(UserError, match="row 2: there is no record of a run gru-glov: correct"):
+        read_leaderboard(tmp_path)
 
 
 def test_a_fine_tuned_run_includes_the_seconds_of_its_source(tmp_path):

@@ -118,7 +118,7 @@ def test_kaggle_is_in_the_readme_when_a_score_is_known(report, tmp_path):
     assert "Kaggle" not in documents.results_block(documents.evidence(scored))
     (scored/"leaderboard.csv").write_text("run,score,date\nencoder-minilm,0.81234,2026-01-01\n")
     block = documents.results_block(documents.evidence(scored))
-    assert block.count("| 0.81234 |") == 1 and block.count("| – |") == 4
+    assert block.count("| 0.812 (0.799–0.825) |") == 1 and block.count("| – |") == 4
 
 
 @pytest.mark.parametrize("file, content, said", [

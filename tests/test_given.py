@@ -9,7 +9,8 @@ import pytest
 
 from conftest import LONG, ROOT, run
 from disaster_nbdev.cli import run_parameters
-from disaster_nbdev.compare import read_leaderboard, run_table
+from disaster_nbdev.compare import run_table
+from disaster_nbdev.leaderboard import read_leaderboard
 from disaster_nbdev.core import UserError, resolve
 from disaster_nbdev.data import find
 from disaster_nbdev.embedding import check

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from conftest import ROOT, run
-from disaster_nbdev.compare import read_leaderboard
+from disaster_nbdev.leaderboard import read_leaderboard
 from disaster_nbdev.csvfile import BYTES
 from disaster_nbdev.data import load, read_table, read_tweets
 from disaster_nbdev.jsonlines import Lines
