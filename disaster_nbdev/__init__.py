@@ -17,9 +17,10 @@ if TYPE_CHECKING: # for editors
     from .data import load
     from .metrics import compute_metrics
     from .model import predict
-    from .training import RunConfig, fit, network, prepare
+    from .run_config import RunConfig
+    from .training import fit, network, prepare
 
-_MODULES = {"Classifier": "classifier", "RunConfig": "training", "clean_aware": "clean",
+_MODULES = {"Classifier": "classifier", "RunConfig": "run_config", "clean_aware": "clean",
             "clean_study": "clean", "compute_metrics": "metrics", "fit": "training",
             "load": "data", "network": "training", "predict": "model", "prepare": "training"}
 

@@ -54,6 +54,9 @@ def check_format(
     if form == "onnx" and not all(map(importlib.util.find_spec, ("onnx", "tf2onnx"))):
         raise UserError("The format onnx needs packages that are not installed: pip install "
                         "'disaster_nbdev[onnx]', or in a clone pip install -e '.[onnx]'.")
+    if form == "onnx" and "token_ids" in model.input:
+        raise UserError(f"The run {run} contains an encoder, which is not converted to ONNX: "
+                        "export it as saved_model.")
     own = own_layers(model)
     if form == "keras" and own:
         raise UserError(f"The run {run} has a layer {own[0]} that Keras alone does not know: "
