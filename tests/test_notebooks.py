@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_output
 
-from conftest import ROOT, copy_project, run
+from conftest import ROOT, copy_project, run, slow
 from disaster_nbdev.notebooks import KERNEL, before_saving, clean_file, faults, parse
 from disaster_nbdev.notebooks import project_notebooks, stored
 
@@ -187,8 +187,8 @@ EXTRAS = {"cluster": "dask distributed", "encoder": "keras_hub", "tune": "optuna
 
 
 @pytest.mark.parametrize("extra, notebooks", [
-    ("cluster", ["64_cluster"]), ("encoder", ["15_encoder", "24_baseline"]),
-    ("tune", ["44_search_storage", "45_tuning", "46_tuning_figures"])], ids=EXTRAS)
+    ("cluster", ["64_cluster"]), slow("encoder", ["15_encoder", "24_baseline"]),
+    slow("tune", ["44_search_storage", "45_tuning", "46_tuning_figures"])], ids=EXTRAS)
 def test_without_an_extra_its_notebooks_still_pass(extra, notebooks, tmp_path):
     (tmp_path/"sitecustomize.py").write_text(HIDE)
     for name in notebooks:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import ROOT, run
+from conftest import ROOT, run, slow
 from disaster_nbdev.pretrained import installed
 from disaster_nbdev.calibration import temperature_scaled
 
@@ -21,7 +21,7 @@ def papermill(folder: Path, notebook: str, out: Path, *words: str,
 
 
 @pytest.mark.parametrize("folder, notebook",
-                         [(ROOT, "nbs/train.ipynb"), (ROOT/"nbs", "train.ipynb")],
+                         [slow(ROOT, "nbs/train.ipynb"), (ROOT/"nbs", "train.ipynb")],
                          ids=["from the root", "from nbs"])
 def test_a_run_writes_a_whole_record(folder, notebook, tmp_path, sample):
     answer = papermill(folder, notebook, tmp_path, "-p", "cell", "gru", "-p", "recipe", "tiny",
@@ -50,10 +50,10 @@ def test_a_run_writes_a_whole_record(folder, notebook, tmp_path, sample):
     (["-p", "cel", "lstm"], "Unknown parameter 'cel'"),
     (["-p", "cell", "lstn"],
      "Unknown cell 'lstn': choose one of lstm, gru, rnn, none. Did you mean 'lstm'?"),
-    (["-p", "embedding", "glov"], "glov"),
-    (["-p", "epochs", "many"], "epochs must be a whole number, not 'many'."),
-    (["-p", "learning_rate", "-1"], "learning_rate must lie between"),
-    (["-p", "finetune_from", "nobody"], "train it first"),
+    slow(["-p", "embedding", "glov"], "glov"),
+    slow(["-p", "epochs", "many"], "epochs must be a whole number, not 'many'."),
+    slow(["-p", "learning_rate", "-1"], "learning_rate must lie between"),
+    slow(["-p", "finetune_from", "nobody"], "train it first"),
     (["-p", "data", "no/such/folder"], "There is no train.csv in"),
 ], ids=lambda value: "-".join(value[1:]) if isinstance(value, list) else "")
 def test_a_mistake_is_one_sentence_and_leaves_nothing(words, said, tmp_path):
@@ -65,12 +65,12 @@ def test_a_mistake_is_one_sentence_and_leaves_nothing(words, said, tmp_path):
 
 
 @pytest.mark.parametrize("words, split, cleaning", [
-    (["-p", "split", "grouped"], "grouped", "study"),
-    (["-p", "split", "keyword"], "keyword", "study"),
+    slow(["-p", "split", "grouped"], "grouped", "study"),
+    slow(["-p", "split", "keyword"], "keyword", "study"),
     (["-p", "cleaning", "aware", "-p", "use_keyword", "true", "-p", "words_from", "all",
       "-p", "vocabulary_size", "0", "-p", "pooling", "attention"], "study", "aware"),
-    (["-p", "embedding", "glove+corpus", "-p", "keyword_branch", "true", "-p", "cell", "lstm"],
-     "study", "study"),
+    slow(["-p", "embedding", "glove+corpus", "-p", "keyword_branch", "true", "-p", "cell", "lstm"],
+         "study", "study"),
 ], ids=["grouped", "keyword", "aware", "joined"])
 def test_what_goes_beyond_the_study(words, split, cleaning, tmp_path):
     answer = papermill(ROOT, "nbs/train.ipynb", tmp_path, *words, "-p", "recipe", "beyond", *SMALL)
@@ -84,7 +84,8 @@ def test_what_goes_beyond_the_study(words, split, cleaning, tmp_path):
 FINETUNED = ["-p", "cell", "none", "-p", "pooling", "mean", "-p", "finetune", "true"]
 
 
-@pytest.mark.parametrize("words", [["-p", "cell", "gru"], FINETUNED], ids=["frozen", "finetuned"])
+@pytest.mark.parametrize("words", [slow(["-p", "cell", "gru"]), FINETUNED],
+                         ids=["frozen", "finetuned"])
 def test_an_encoder_trains_is_saved_and_scores_what_the_record_says(words, tmp_path, sample):
     if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
     data = tmp_path/"data"

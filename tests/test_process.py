@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import LONG, run
+from conftest import LONG, run, slow
 from soak import alive
 from test_scoring import WORDS, tweets
 
@@ -76,8 +76,8 @@ def resumes(place: Path, target: Path) -> None:
 
 
 @pytest.mark.parametrize("number, wait", [
-    (signal.SIGKILL, 0), (signal.SIGKILL, 0.1), (signal.SIGKILL, 0.8), (signal.SIGTERM, 0.05),
-    (signal.SIGINT, 0.5)])
+    slow(signal.SIGKILL, 0), (signal.SIGKILL, 0.1), slow(signal.SIGKILL, 0.8),
+    slow(signal.SIGTERM, 0.05), slow(signal.SIGINT, 0.5)])
 def test_a_worker_that_is_killed_at_any_moment_is_one_sentence(number, wait, place, tmp_path):
     mark = f"worker-{os.getpid()}-{number}-{wait}"
     process = begun(words_of(place, tmp_path/"out.csv", "--workers", 2), mark)
@@ -95,8 +95,9 @@ def test_a_worker_that_is_killed_at_any_moment_is_one_sentence(number, wait, pla
     resumes(place, tmp_path/"out.csv")
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("number", ENDING)
+@pytest.mark.parametrize("number, workers", [
+    slow(number, workers) if number != signal.SIGTERM else (number, workers)
+    for number in ENDING for workers in (1, 2)])
 def test_a_signal_is_128_and_its_number_and_the_parts_are_kept(number, workers, place, tmp_path):
     mark = f"signal-{os.getpid()}-{number}-{workers}"
     process = begun(words_of(place, tmp_path/"out.csv", "--workers", workers), mark)
@@ -113,6 +114,7 @@ def test_a_signal_is_128_and_its_number_and_the_parts_are_kept(number, workers, 
     resumes(place, tmp_path/"out.csv")
 
 
+@pytest.mark.slow
 def test_a_signal_that_was_ignored_stays_so(place, tmp_path):
     script = 'trap "" INT HUP; exec "$@"'
     process = begun(["bash", "-c", script, "bash",
@@ -135,7 +137,7 @@ def test_workers_end_with_a_parent_that_is_killed(place, tmp_path):
 
 
 @pytest.mark.parametrize("closed", [
-    "2>&-", ">&-", "<&-", "<&- >&- 2>&-", "2>/dev/full", ">/dev/full"])
+    slow("2>&-"), slow(">&-"), slow("<&-"), "<&- >&- 2>&-", "2>/dev/full", slow(">/dev/full")])
 def test_scoring_into_a_file_needs_no_standard_stream(closed, place, tmp_path):
     words = words_of(place, tmp_path/"out.csv", "--workers", 2)
     answer = run("bash", "-c", f'"$@" {closed}', "bash", *words)
@@ -147,7 +149,8 @@ def test_scoring_into_a_file_needs_no_standard_stream(closed, place, tmp_path):
 @pytest.mark.parametrize("shell, code, said", [
     ('"$@" >&-', 2, "Standard output is closed"),
     ('"$@" >/dev/full', 2, "Standard output cannot be written: No space left on device."),
-    ('"$@" | head -1 >/dev/null; exit ${PIPESTATUS[0]}', 141, ""), ('"$@" 2>&- >/dev/null', 0, ""),
+    ('"$@" | head -1 >/dev/null; exit ${PIPESTATUS[0]}', 141, ""),
+    slow('"$@" 2>&- >/dev/null', 0, ""),
 ])
 def test_standard_output_that_takes_nothing(shell, code, said, place):
     answer = run("bash", "-c", shell, "bash", *words_of(place, "-"), PYTHONUNBUFFERED="")
@@ -280,6 +283,7 @@ def test_a_folder_is_replaced_by_a_whole_one(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_scoring_in_a_folder_with_an_odd_name(place, tmp_path):
     (tmp_path/ODD).mkdir()
     for name in ("{name}.csv", "a [b]*.csv", "\u00e9 %s.csv"):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from conftest import slow
 from disaster_nbdev import fused_rnn
 from disaster_nbdev.core import project_root
 from disaster_nbdev.data import load
@@ -27,7 +28,7 @@ def trained(sample, **settings):
     return model, prepared, history, predict(model, prepared.inputs["test"])
 
 
-SETTINGS = [{"cell": "lstm"}, {"cell": "gru", "pooling": "both"},
+SETTINGS = [slow({"cell": "lstm"}), slow({"cell": "gru", "pooling": "both"}),
             {"cell": "gru", "input_dropout": 0.2, "recurrent_dropout": 0.2},
             {"cell": "lstm", "recurrent_dropout": 0.2, "finetune": True}]
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from conftest import ROOT, run
+from conftest import ROOT, run, slow
 from disaster_nbdev import backend, encoder, model, training
 from disaster_nbdev.data import Dataset, load
 from disaster_nbdev.pretrained import installed
@@ -73,7 +73,8 @@ def single_elsewhere(config: RunConfig, folder) -> np.ndarray:
     return np.load(folder/"alone.npy")
 
 
-@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("name", [name if name == "compiled loop" else slow(name)
+                                  for name in CHANGES])
 def test_a_single_run_is_the_same_run_inside_a_repetition(name, tmp_path, monkeypatch):
     config, dataset = settings(name), few()
     alone = single_elsewhere(config, tmp_path)
@@ -86,6 +87,7 @@ def test_a_single_run_is_the_same_run_inside_a_repetition(name, tmp_path, monkey
     assert (table["id"].to_numpy()[:len(alone)] == parts(dataset)["validation"]["id"]).all()
 
 
+@pytest.mark.slow
 def test_other_trainings_in_the_process_leave_no_trace():
     config, dataset = settings("compiled loop"), few()
     first = single(config, dataset)

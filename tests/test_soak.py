@@ -111,6 +111,7 @@ def test_a_seed_that_is_not_that_of_the_record_is_refused(tmp_path):
         soak.opened(tmp_path/"trust.json", 5, 2, True)
 
 
+@pytest.mark.slow
 def test_a_few_kills_have_no_faults_and_become_a_page(tmp_path):
     words = [sys.executable, str(ROOT/"tests"/"soak.py"), "--kills", "5", "--seed", "4", "--output",
              str(tmp_path/"trust.json")]

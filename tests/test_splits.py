@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy.stats import binomtest
 
-from conftest import ROOT, run
+from conftest import ROOT, run, slow
 from disaster_nbdev import compare_repeats, experiment, repeats
 from disaster_nbdev.core import UserError
 from disaster_nbdev.record import read_record
@@ -172,10 +172,10 @@ def test_cross_validated_runs_are_combined(tmp_path, sample):
 
 
 @pytest.mark.parametrize("template, words, said", [
-    ("splits", ["-y", "seeds: [1, 1]"], "seeds must be a list of different whole numbers"),
+    slow("splits", ["-y", "seeds: [1, 1]"], "seeds must be a list of different whole numbers"),
     ("crossval", ["-p", "recipe", "grv"], "Did you mean 'gru'?"),
-    ("blend", [], "at least two different runs"),
-    ("ablation", ["-p", "seed", "1"], "Unknown parameter 'seed'"),
+    slow("blend", [], "at least two different runs"),
+    slow("ablation", ["-p", "seed", "1"], "Unknown parameter 'seed'"),
 ], ids=lambda value: "-".join(value) if isinstance(value, list) else "")
 def test_a_mistake_is_one_sentence_and_leaves_nothing(template, words, said, tmp_path):
     answer = papermill(template, tmp_path, *words)
