@@ -120,7 +120,7 @@ def test_a_trained_run_predicts_the_same_in_keras_alone_and_in_numpy(sample, tmp
                        epochs=1, patience=0)
     prepared = prepare(config, sample)
     fit(model := network(config, prepared), prepared, config)
-    folder = save_model(tmp_path/"run", model, prepared.reader)
+    folder = save_model(tmp_path/"run", model, prepared.featurizer)
     inputs, test = prepared.inputs["test"], prepared.frames["test"]
     put(folder, model, inputs)
     assert differences(tmp_path)["run"] < 1e-5
@@ -136,7 +136,7 @@ def test_keras_with_its_hub_loads_runs_on_an_encoder(sample, tmp_path):
                            pooling=pooling, finetune=finetune)
         prepared = prepare(config, few)
         model = network(config, prepared)
-        folder = save_model(tmp_path/pooling, model, prepared.reader)
+        folder = save_model(tmp_path/pooling, model, prepared.featurizer)
         given = {name: prepared.inputs["test"][name] for name in model.input}
         put(folder, model, given)
     found = differences(tmp_path, "encoder")
@@ -215,7 +215,7 @@ def test_a_run_on_an_encoder_is_exported(finetune, sample, tmp_path):
                        finetune=finetune)
     few = dataclasses.replace(sample, train=sample.train.head(40), test=sample.test.head(9))
     prepared = prepare(config, few)
-    saved = save_model(tmp_path/"run", network(config, prepared), prepared.reader)
+    saved = save_model(tmp_path/"run", network(config, prepared), prepared.featurizer)
     wanted = score_texts(str(saved), ["fire storm train"], [None])[0]
     for form in ("keras", "saved_model"):
         assert abs(exported(saved, tmp_path/form, form) - wanted) < 1e-4
