@@ -160,20 +160,20 @@ def frozen_layers(
     encoder = encoder_of(name)
     model = encoder.backbone()
     every = [sequence(model.output)] if layers == (-1,) else encoder.layer_outputs(model)
+    if not all(-len(every) <= layer < len(every) for layer in layers):
+        raise UserError(f"The encoder {name} has {len(every) - 1} layers, so finetune_layers must "
+                        f"be at most {len(every) - 1}.")
     return keras.Model(model.input, [every[layer] for layer in layers])
 
 def upper_layers(
     name: str, # a key of `pretrained.ENCODERS`, hf://..., or a folder
     count: int, # of layers, from the last one down
 ): # keras.Model of hidden states and a padding mask
-    "Return the last layers of an encoder, to be trained; raise `UserError` if there are fewer."
+    "Return the last layers of an encoder, to be trained."
     from disaster_nbdev.backend import keras
     encoder = encoder_of(name)
     model = encoder.backbone()
     every = encoder.layer_outputs(model)
-    if not 0 < count < len(every):
-        raise UserError(f"finetune_layers must lie between 1 and {len(every) - 1} for the encoder "
-                        f"{name}, not {count}.")
     return keras.Model([every[-1 - count], model.input["padding_mask"]], every[-1],
                        name="upper_layers")
 

@@ -96,11 +96,14 @@ class Linear(keras.optimizers.schedules.LearningRateSchedule):
 # %% ../nbs/21_model.ipynb #65740157
 LAYER = re.compile(r"layer_(\d+)") # in the name of a weight of an encoder
 
+@keras.saving.register_keras_serializable("disaster_nbdev")
 class LayerwiseAdamW(keras.optimizers.AdamW):
     "Extend AdamW: the lower a layer of the encoder, the smaller its learning rate."
     def __init__(self, *values, layer_decay: float, **options):
         super().__init__(*values, **options)
         self.layer_decay = layer_decay # factor from a layer to the one below it
+
+    def get_config(self): return {**super().get_config(), "layer_decay": self.layer_decay}
 
     def build(self, variables):
         found = [LAYER.search(each.path) for each in variables]
