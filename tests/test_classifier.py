@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
 import disaster_nbdev
-from disaster_nbdev import data
+from disaster_nbdev import Classifier
 from disaster_nbdev.core import UserError
 from disaster_nbdev.score_file import score_file
 from disaster_nbdev.scoring import ADDED
@@ -19,7 +19,7 @@ KEYWORDS = ["fire", "train%20news", None]
 
 
 @pytest.fixture
-def classifier(saved): return data.load(saved)  # noqa: F811
+def classifier(saved): return Classifier.load(saved)  # noqa: F811
 
 
 @pytest.mark.parametrize("point", ["balanced", "recall-0.90", "0.2"])
@@ -28,7 +28,7 @@ def test_it_decides_as_the_command_does(saved, sample, tmp_path, point):  # noqa
     frame[["text", "keyword"]].to_csv(tmp_path/"in.csv", index=False)
     score_file(str(tmp_path/"in.csv"), str(tmp_path/"out.csv"), saved, point=point)
     expected = pd.read_csv(tmp_path/"out.csv")
-    found = data.load(saved, point).decide(frame.text, frame.keyword)
+    found = Classifier.load(saved, point).decide(frame.text, frame.keyword)
     assert list(found) == list(ADDED)
     np.testing.assert_allclose(found.probability, expected.probability, rtol=0, atol=1e-6)
     assert found.label.tolist() == expected.label.tolist()
@@ -82,13 +82,13 @@ def test_other_input_is_refused(classifier, texts, keywords, said):
 
 
 def test_a_run_that_cannot_be_used_is_refused_when_it_is_loaded(saved, tmp_path):  # noqa: F811
-    with pytest.raises(UserError, match="There is no saved run"): data.load(tmp_path/"none")
+    with pytest.raises(UserError, match="There is no saved run"): Classifier.load(tmp_path/"none")
     with pytest.raises(UserError, match="Unknown operating point 'high'"):
-        data.load(saved, "high")
+        Classifier.load(saved, "high")
     for file in saved.iterdir(): (tmp_path/file.name).write_bytes(file.read_bytes())
     (tmp_path/"model.keras").write_bytes((saved/"model.keras").read_bytes()[:-100])
     with pytest.raises(UserError, match="model.keras is not a whole zip archive"):
-        data.load(tmp_path)
+        Classifier.load(tmp_path)
 
 
 def test_scikit_learn_accepts_the_results(classifier):
@@ -103,8 +103,8 @@ SCRIPT = """
 import sys
 import disaster_nbdev
 print("numpy" in sys.modules)
-from disaster_nbdev import data
-print(data.load(sys.argv[1]).predict(["fire", "party"]).tolist())
+from disaster_nbdev import Classifier
+print(Classifier.load(sys.argv[1]).predict(["fire", "party"]).tolist())
 print({"tensorflow", "keras", "matplotlib"} & set(sys.modules))
 """
 
