@@ -287,13 +287,14 @@ LOADED = Code(package_sources())
 def template_source(
     name: str, # of a report template, such as train
 ) -> str: # Python; empty for an unknown template
-    "Return the code cells of a report template."
+    "Return the code cells of a report template, with IPython's commands as calls."
+    from IPython.core.inputtransformer2 import TransformerManager
     path = project_root()/"nbs"/f"{name}.ipynb"
     if not path.is_file(): return ""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    return "\n".join(line for cell in code for line in cell.split("\n")
-                     if line[:1] not in ("%", "!"))
+    as_python = TransformerManager().transform_cell
+    return "\n".join(as_python("".join(cell["source"])) for cell in cells
+                     if cell["cell_type"] == "code")
 
 # %% ../nbs/01_provenance.ipynb #617959ce
 def _writes(statement: ast.stmt) -> bool:

@@ -133,7 +133,7 @@ print([name for name in heavy if name in sys.modules])
     assert answer.returncode == 0
     listed = [line.split()[0] for line in answer.stdout.partition("Commands:")[2].splitlines()
               if line.startswith("  ") and not line.startswith("   ")]
-    assert listed == ["data", "readme", "report", "run", "score"]
+    assert listed == ["data", "export", "readme", "report", "run", "score"]
 
 
 def test_score_keeps_rows_columns_and_order(saved, tmp_path):

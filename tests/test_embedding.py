@@ -511,10 +511,12 @@ def test_encoders_have_no_matrix(tiny):
     assert not any(map(is_contextual, EMBEDDINGS))
 
 
-def test_minilm_static_comes_from_the_encoder(tiny, monkeypatch):
-    monkeypatch.setattr(embedding.encoder, "static_matrix",
-                        lambda vocabulary: np.ones((vocabulary.rows, 256), "float32"))
-    assert matrix(tiny, "minilm-static").shape == (4, 256)
+def test_static_vectors_come_from_their_encoder(tiny, monkeypatch):
+    def static(vocabulary, name):
+        return np.full((vocabulary.rows, 256), {"minilm": 1, "mpnet": 2}[name], "float32")
+    monkeypatch.setattr(embedding.encoder, "static_matrix", static)
+    assert (matrix(tiny, "minilm-static") == np.ones((4, 256))).all()
+    assert (matrix(tiny, "mpnet-static") == 2).all()
     assert matrix(tiny, "glove+minilm-static").shape == (4, 306)
 
 

@@ -166,8 +166,8 @@ def test_a_dry_run_lists_what_is_current_and_what_is_stale(project, tmp_path):
     assert re.search(r"^gru-glove +current$", run(*words, **where).stdout, re.M)
     edit(project/"disaster_nbdev"/"vocabulary.py", "MAX_SEQ_LEN = 100", "MAX_SEQ_LEN = 50")
     said = run(*words, **where).stdout
-    assert re.search(r"^gru-glove +stale: the code has changed: MAX_SEQ_LEN \(3 s the last time\)$",
-                     said, re.M)
+    assert re.search(r"^gru-glove +stale: the code has changed: MAX_SEQ_LEN "
+                     r"\(3\.0 s the last time\)$", said, re.M)
     edit(project/"nbs"/"recipes.yaml", "gru:           {cell: gru, learning_rate: 0.0001,",
          "gru:           {cell: gru, learning_rate: 0.001,")
     assert re.search(r"^gru-glove +stale: the settings have changed: learning_rate",
