@@ -30,10 +30,6 @@ STUDY = pd.DataFrame([ # source: the study's results table
 ], columns=["recipe", "embedding", "train_accuracy", "train_precision", "train_recall", "accuracy",
             "kaggle", "parameters", "trainable", "seconds_per_epoch"])
 
-# %% ../nbs/48_compare.ipynb #a17387ca
-#| export
-
-
 # %% ../nbs/48_compare.ipynb #adf0f19c
 def sampling_error(
     accuracy: float, # fraction of 1

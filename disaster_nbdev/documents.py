@@ -22,7 +22,6 @@ from .compare import with_study
 from .compare_repeats import optimism, paired, repeats_findings, summary
 from .compare_repeats import summary_table
 from .core import UserError, atomic_write
-from .pretrained import is_contextual
 from .errors import describe_slices
 from .figures import plot_accuracy
 from .leaderboard import HOW, read_leaderboard, score_text
@@ -31,6 +30,7 @@ from .number_text import range_text, seconds_text
 from .page_records import accuracy, composition_block, duplicates_block
 from .page_records import markdown_table, noise_block, read_json_record, slices_table
 from .page_records import split_sizes_block
+from .pretrained import is_contextual
 from .record import Record, read_records
 from .repeats import all_predictions, read_repeats
 

@@ -343,7 +343,7 @@ def _word_vectors(
 # %% ../nbs/15_encoder.ipynb #f109944f
 def static_matrix(
     vocabulary: Vocabulary,
-    embed_dim: int = 256, # embedding dimension, at most the encoder's (384)
+    embed_dim: int = 256, # embedding dimension, at most the encoder's (384 for MiniLM)
     name: str = "minilm", # a key of `pretrained.ENCODERS`, hf://..., or a folder
 ) -> np.ndarray: # float32 (vocabulary.rows, embed_dim), zeros for padding and unknown words
     "Return the vector of each word read by itself, cached; raise `UserError`."

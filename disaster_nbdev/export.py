@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .archive import described
-from .core import UserError, atomic_folder
+from .core import REPOSITORY, UserError, atomic_folder
 from .featurizer import Featurizer
 from .process import quiet_stderr
 from .scoring import find_run, load_run, operating_facts
@@ -102,7 +102,7 @@ PAGE = """\
 # {run}
 
 A network that tells whether a tweet reports a real disaster, written by `disaster export` of
-[disaster_nbdev](https://github.com/disaster-nbdev/disaster_nbdev) as `{file}`.
+[disaster_nbdev]({repository}) as `{file}`.
 
 ## Inputs
 
@@ -149,16 +149,16 @@ def page(
     run: str, # its name
     form: str, # a key of `FORMATS`
     model: "keras.Model",
-    reader: Featurizer,
+    featurizer: Featurizer,
     facts: dict | None, # what `scoring.operating_facts` returned
 ) -> str: # Markdown
     "Return the page that says how an exported network is used."
-    config, names = reader.config, list(model.input)
+    config, names = featurizer.config, list(model.input)
     known = [f"- `{name}`: {INPUTS[name].format(embedding=config.embedding)}." for name in names]
     first = f"the keyword is {'' if config.use_keyword else 'not '}put in front of the text"
-    hub = ", keras_hub" if not reader.vocabulary and config.finetune else ""
-    return PAGE.format(run=run, file=FORMATS[form], inputs="\n".join(known), keyword=first,
-                       cleaning=config.cleaning, names=names, operating=operating_text(facts),
+    hub = ", keras_hub" if not featurizer.vocabulary and config.finetune else ""
+    return PAGE.format(run=run, repository=REPOSITORY, file=FORMATS[form],
+                       inputs="\n".join(known), keyword=first, cleaning=config.cleaning, names=names, operating=operating_text(facts),
                        cast='.astype("float32")' if "states" in names else "",
                        call=CALLS[form].format(hub=hub))
 
@@ -175,13 +175,13 @@ def export_run(
     from disaster_nbdev.model import plain
     from disaster_nbdev.training import loaded
     facts = operating_facts(saved)
-    model, reader = loaded(saved.files, folder)
+    model, featurizer = loaded(saved.files, folder)
     model = plain(model)
     check_format(folder.name, model, form)
     with atomic_folder(output) as fresh:
         save_as(model, form, fresh)
         for name, content in saved.files.items():
             if name.endswith(".json"): (fresh/name).write_bytes(content)
-        text = page(folder.name, form, model, reader, facts)
+        text = page(folder.name, form, model, featurizer, facts)
         (fresh/"README.md").write_text(text, encoding="utf-8")
     return output

@@ -83,7 +83,7 @@ def texts_to_clean(
 @dataclass(frozen=True)
 class Featurizer:
     "Turn tweets into the inputs of a network."
-    config: Settings # or a `training.RunConfig`
+    config: Settings # or a `run_config.RunConfig`
     vocabulary: Vocabulary | None = None # None: an encoder, which has its own
     # word -> rank among the words with vectors, or a function that returns them; None: unknown
     ranks: dict[str, int] | Callable | None = None

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'PALE', 'KINDS', 'figure', 'style_axes', 'plot_confusion', 'plot_history', 'plot_reliability',
-           'plot_precision_recall', 'plot_workload', 'plot_accuracy', 'plot_accuracy_against_time', 'plot_histories',
-           'plot_significance']
+           'plot_precision_recall', 'plot_workload', 'plot_points', 'plot_accuracy', 'plot_accuracy_against_time',
+           'plot_histories', 'plot_significance']
 
 # %% ../nbs/31_figures.ipynb #2dc335f7
 from typing import TYPE_CHECKING
@@ -196,7 +196,7 @@ KINDS = {"ours": (PALETTE["not a disaster"], "o", "networks of this project"),
          "study": (PALETTE["grey"], "D", "published by the study")}
 
 # %% ../nbs/31_figures.ipynb #59ff0a3d
-def _plot_points(axes: "Axes", table: pd.DataFrame, x: str, y: str) -> None:
+def plot_points(axes: "Axes", table: pd.DataFrame, x: str, y: str) -> None:
     "Plot the runs of each kind in its color and shape, those of the study hollow."
     for kind, (color, marker, words) in KINDS.items():
         part = table[table["kind"] == kind]
@@ -219,7 +219,7 @@ def plot_accuracy(
     table = table.assign(row=table["run"].map({run: i for i, run in enumerate(best.index)}))
     axes.hlines(table["row"], table["low"], table["high"],
                 color=[KINDS[kind][0] for kind in table["kind"]], linewidth=1.2)
-    _plot_points(axes, table, "accuracy", "row")
+    plot_points(axes, table, "accuracy", "row")
     if "kaggle" in table and table["kaggle"].notna().any():
         axes.plot(table["kaggle"], table["row"], linestyle="none", marker="|", markersize=9,
                   color="black", label="on Kaggle's test tweets")
@@ -243,7 +243,7 @@ def plot_accuracy_against_time(
     axes = style_axes(drawn.add_subplot(), "Training time (seconds, logarithmic)",
                       "Accuracy (fraction of tweets)")
     axes.set_xscale("log"); axes.margins(0.12)
-    _plot_points(axes, timed, "train_seconds", "accuracy")
+    plot_points(axes, timed, "train_seconds", "accuracy")
     for best in timed[timed["low"].notna()].head(1).itertuples():
         axes.axhspan(best.low, best.high, color=PALE, zorder=0,
                      label=f"95 % interval of {best.run}")

@@ -78,8 +78,8 @@ def _typed(field: dataclasses.Field, value):
 
 # %% ../nbs/22_run_config.ipynb #80a37faf
 LIMITS = {"finetune_layers": (0, 1_000), "layer_decay": (0.01, 1), "hidden_size": (1, 4096),
-          "dropout": (0, 0.99), "input_dropout": (0, 0.99),
-          "recurrent_dropout": (0, 0.99), "learning_rate": (1e-12, 10), "batch_size": (1, 65_536),
+          "dropout": (0, 0.99), "input_dropout": (0, 0.99), "recurrent_dropout": (0, 0.99),
+          "learning_rate": (1e-12, 10), "batch_size": (1, 65_536),
           "epochs": (1, 10_000), "patience": (0, 10_000), "vocabulary_size": (0, 10_000_000),
           "seed": (0, 2**32 - 1)}
 

@@ -23,8 +23,8 @@ from .core import UserError, project_root, resolve
 from .encoder import SEQ_LEN
 from .fallback import computable, is_stable, probabilities, settled
 from .featurizer import TRUNCATED, keyword_words, load_featurizer, run_files, unusable
-from .metrics import predicted
 from .featurizer import word_inputs
+from .metrics import predicted
 from .predictor import opened_network, read_network
 from .process import check_ended
 from .vocabulary import MAX_SEQ_LEN

@@ -25,8 +25,7 @@ from .data import Dataset
 from .encoder import upper_layers
 from .featurizer import Featurizer, keywords_of, load_featurizer
 from .featurizer import run_files, save_featurizer, settings_from, unusable
-from .model import bucketed, build
-from .model import own_cells, plain
+from .model import bucketed, build, own_cells, plain
 from .pretrained import encoder_of, is_contextual
 from .run_config import CHOICES, FIELDS, RunConfig, beyond_limits
 from .split import parts
