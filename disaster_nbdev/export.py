@@ -158,7 +158,8 @@ def page(
     first = f"the keyword is {'' if config.use_keyword else 'not '}put in front of the text"
     hub = ", keras_hub" if not featurizer.vocabulary and config.finetune else ""
     return PAGE.format(run=run, repository=REPOSITORY, file=FORMATS[form],
-                       inputs="\n".join(known), keyword=first, cleaning=config.cleaning, names=names, operating=operating_text(facts),
+                       inputs="\n".join(known), keyword=first, cleaning=config.cleaning,
+                       names=names, operating=operating_text(facts),
                        cast='.astype("float32")' if "states" in names else "",
                        call=CALLS[form].format(hub=hub))
 
