@@ -79,9 +79,9 @@ def test_a_dry_run_gives_the_time_of_the_last_run(report):
     assert answer.returncode == 0, answer.stderr
     lines = answer.stdout.splitlines()
     assert re.search(r"^gru-glove +stale: it was asked for$", answer.stdout, re.M), "never trained"
-    assert re.search(r"^baseline +stale: it was asked for \([\d,]+ s the last time\)$",
+    assert re.search(r"^baseline +stale: it was asked for \([\d,.]+ s the last time\)$",
                      answer.stdout, re.M)
-    assert re.fullmatch(r"5 of 5 would run; their trainings took [\d,]+ s the last time.",
+    assert re.fullmatch(r"5 of 5 would run; their trainings took [\d,.]+ s the last time.",
                         lines[-1])
     assert times(folder) == before
 
