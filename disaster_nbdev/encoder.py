@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SEQ_LEN', 'MAX_WORD_LENGTH', 'BATCH_TOKENS', 'LIMIT', 'GLOVE_RMS', 'inputs', 'sequence', 'tidy', 'token_ids',
            'count_truncated', 'HiddenStates', 'frozen_layers', 'upper_layers', 'cache_file', 'token_states',
-           'sentence_vectors', 'layer_means', 'principal_components', 'static_matrix']
+           'sentence_vectors', 'layer_means', 'principal_components', 'compressed', 'static_matrix']
 
 # %% ../nbs/15_encoder.ipynb #21992964
 import functools, importlib.metadata, re
@@ -238,6 +238,15 @@ def cache_file(
     return core.cache_file(kind, code, identity, versions, environment(), *parts)
 
 # %% ../nbs/15_encoder.ipynb #493aa538
+def _distinct(
+    texts: Iterable[str],
+) -> tuple[list[str], np.ndarray]: # sorted; int64 (n,), where each text is among them
+    "Return the distinct texts, each of which is computed once."
+    texts = list(texts)
+    distinct = sorted(set(texts))
+    index = {text: i for i, text in enumerate(distinct)}
+    return distinct, np.array([index[text] for text in texts], "int64")
+
 def _cached_states(
     found: dict[str, np.ndarray] | None, # what `kept` returned
     n: int, # texts
@@ -255,16 +264,14 @@ def token_states(
     layer: int = -1, # whose states are returned; 0: the embeddings, -1: the last layer
 ) -> HiddenStates: # one text after the other
     "Return the hidden states of all tokens, cached; raise `UserError` if loading fails."
-    texts = list(texts)
-    distinct = sorted(set(texts))
+    distinct, rows = _distinct(texts)
     file = cache_file("states", name, layer, seq_len, distinct)
     states = _cached_states(read_cache(file), len(distinct))
     if states is None:
         states = _compute(name, distinct, seq_len, layer)
         write_cache(file, LIMIT, values=states.values, offsets=states.offsets)
-    if texts == distinct: return states
-    index = {text: i for i, text in enumerate(distinct)}
-    return states.take(np.array([index[text] for text in texts], dtype="int64"))
+    if np.array_equal(rows, np.arange(len(distinct))): return states # without a copy
+    return states.take(rows)
 
 # %% ../nbs/15_encoder.ipynb #7772f90e
 def sentence_vectors(
@@ -296,15 +303,13 @@ def layer_means(
     layers: tuple[int, ...] = (-1,), # 0: the embeddings, -1: the last layer
 ) -> np.ndarray: # float32 (n, len(layers), dim)
     "Return the mean hidden state of each text in some layers, cached; raise `UserError`."
-    texts = list(texts)
-    distinct = sorted(set(texts))
+    distinct, rows = _distinct(texts)
     file = cache_file("means", name, list(layers), distinct)
     means = (read_cache(file) or {}).get("means")
     if means is None or means.shape[:2] != (len(distinct), len(layers)):
         means = _compute_means(name, distinct, layers)
         write_cache(file, LIMIT, means=means)
-    index = {text: i for i, text in enumerate(distinct)}
-    return means[[index[text] for text in texts]]
+    return means[rows]
 
 # %% ../nbs/15_encoder.ipynb #dafe46de
 def principal_components(
@@ -316,9 +321,22 @@ def principal_components(
     axes = np.linalg.eigh(centered.T @ centered)[1][:, ::-1][:, :embed_dim]
     return centered @ (axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]))
 
-# %% ../nbs/15_encoder.ipynb #150aba81
 GLOVE_RMS = 0.68 # root mean square of a number in GloVe's vectors of Kaggle's words
 
+def compressed(
+    vectors: np.ndarray, # (n, dim), zeros for unknown words
+    embed_dim: int, # principal components to keep
+) -> np.ndarray: # float32 (n, embed_dim), zeros for unknown words
+    "Shorten word vectors and scale them like GloVe's; raise `UserError` for a wrong `embed_dim`."
+    if not 0 < embed_dim <= vectors.shape[1]:
+        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]}, the dimension of "
+                        f"these word vectors, not {embed_dim}.")
+    known = vectors.any(axis=1)
+    out = np.zeros((len(vectors), embed_dim), "float32")
+    if known.any(): out[known] = principal_components(vectors[known], embed_dim)
+    return out * np.float32(GLOVE_RMS / (np.sqrt((out[known]**2).mean()) if out.any() else 1))
+
+# %% ../nbs/15_encoder.ipynb #150aba81
 def _is_known(name: str, words: list[str]) -> np.ndarray: # bool (n,)
     "Return for each word whether the encoder knows any subword of it."
     tokens = tokenizer(name)
@@ -333,12 +351,8 @@ def _word_vectors(
 ) -> np.ndarray: # float32 (len(words), embed_dim), zeros for unknown words
     "Compute scaled principal components of word vectors; raise `UserError`."
     vectors, known = _compute(name, words).means(), _is_known(name, words)
-    if not 0 < embed_dim <= vectors.shape[1]:
-        raise UserError(f"embed_dim must lie between 1 and {vectors.shape[1]} for the encoder "
-                        f"{name}, not {embed_dim}.")
-    out = np.zeros((len(words), embed_dim), dtype="float32")
-    if known.any(): out[known] = principal_components(vectors[known], embed_dim)
-    return out * np.float32(GLOVE_RMS / (np.sqrt((out[known]**2).mean()) if out.any() else 1))
+    vectors[~known] = 0
+    return compressed(vectors, embed_dim)
 
 # %% ../nbs/15_encoder.ipynb #f109944f
 def static_matrix(

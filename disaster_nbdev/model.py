@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CELLS', 'UNFUSED', 'POOLINGS', 'OPTIMIZERS', 'SCHEDULES', 'LAYER', 'STEPS_PER_EXECUTION', 'WIDTHS', 'device',
-           'own_cells', 'Pooling', 'Linear', 'LayerwiseAdamW', 'compiled', 'words_input', 'states_input',
+           'own_cells', 'Pooling', 'Linear', 'LayerwiseAdamW', 'accuracy', 'compiled', 'words_input', 'states_input',
            'encoder_input', 'upper_input', 'tweet_vector', 'build', 'layer_table', 'plain', 'parameter_counts',
            'lengths', 'rows_of', 'widths', 'similar_rows', 'bucketed', 'predict']
 
@@ -117,6 +117,12 @@ class LayerwiseAdamW(keras.optimizers.AdamW):
         factor = self.factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
+@keras.saving.register_keras_serializable("disaster_nbdev")
+def accuracy(target, probability): # (batch,) or (batch, 1), both from 0 to 1
+    "Return for each row whether target and prediction are on the same side of one half."
+    def side(values): return keras.ops.cast(keras.ops.reshape(values, (-1,)), "float32") > 0.5
+    return keras.ops.equal(side(target), side(probability))
+
 STEPS_PER_EXECUTION = 16 # on word embeddings
 
 def compiled(
@@ -133,7 +139,7 @@ def compiled(
     kind = OPTIMIZERS[one_of("optimizer", config.optimizer, OPTIMIZERS)]
     if config.layer_decay < 1: kind = partial(LayerwiseAdamW, layer_decay=config.layer_decay)
     optimizer = kind(rate, clipnorm=clip)
-    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=["accuracy"],
+    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=[accuracy],
                   steps_per_execution=steps_per_execution)
     return model
 

@@ -306,11 +306,11 @@ def read_network(
 
 # %% ../nbs/25_predictor.ipynb #9a5d70d0
 def opened_network(
-    model: bytes, # content of model.keras
+    weights: Mapping[str, np.ndarray], # what `saved_weights` or `compact.read_compact` returned
     settings, # cell, pooling, keyword_branch
 ) -> Network:
-    "Read a network that Keras saved and fold its tables; raise `Damaged` if it does not fit."
-    network = read_network(saved_weights(model), settings)
+    "Read a network from its weights and fold its tables; raise `Damaged` if it does not fit."
+    network = read_network(weights, settings)
     with _blas().limit(limits=1): # one thread, so that a machine always computes the same tables
         directions = tuple(direction(settings.cell, network.vectors, each)
                            for each in network.cells)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from .archive import JSON_TYPES
+from .baseline import BASELINES
 from .clean import CLEANINGS
 from .core import UserError, check_parameters, one_of, resolve
 from .embedding import EMBEDDINGS, check
@@ -27,11 +28,18 @@ class RunConfig:
     pooling: str = "last" # one of `model.POOLINGS`
     # keys of `embedding.EMBEDDINGS` joined by +, an encoder (minilm, mpnet, hf://name), or a path
     embedding: str = "glove"
+    embed_dim: int = 0 # principal components of the word vectors that are kept; 0: whole vectors
     finetune: bool = False # whether the word embeddings, or the encoder, are trained too
     finetune_layers: int = 0 # how many upper layers of an encoder are trained; 0: all of them
     # factor of the learning rate from a layer of an encoder to the one below it, at most 1
     layer_decay: float = 1.0
     finetune_from: str = "" # recipe whose saved model to start from; empty: random weights
+    # baseline whose probabilities are learned as soft labels (distillation); empty: true labels
+    teacher: str = ""
+    teacher_weight: float = 1.0 # share of the soft labels in the targets, fraction of 1
+    augment: int = 0 # altered copies of each training tweet, learned with soft labels
+    # whether the texts of the test tweets are learned too, with the teacher's soft labels
+    unlabeled: bool = False
     cleaning: str = "study" # a key of `clean.CLEANINGS`
     use_keyword: bool = False # whether the keyword is put in front of the text
     keyword_branch: bool = False # whether the keyword's mean vector is appended to the tweet's
@@ -77,7 +85,8 @@ def _typed(field: dataclasses.Field, value):
     return value
 
 # %% ../nbs/22_run_config.ipynb #80a37faf
-LIMITS = {"finetune_layers": (0, 1_000), "layer_decay": (0.01, 1), "hidden_size": (1, 4096),
+LIMITS = {"finetune_layers": (0, 1_000), "layer_decay": (0.01, 1), "teacher_weight": (0, 1),
+          "augment": (0, 100), "embed_dim": (0, 10_000), "hidden_size": (1, 4096),
           "dropout": (0, 0.99), "input_dropout": (0, 0.99), "recurrent_dropout": (0, 0.99),
           "learning_rate": (1e-12, 10), "batch_size": (1, 65_536),
           "epochs": (1, 10_000), "patience": (0, 10_000), "vocabulary_size": (0, 10_000_000),
@@ -105,6 +114,13 @@ def _check_encoder_settings(config: RunConfig) -> None:
         raise UserError("layer_decay slows the lower layers of an encoder that is fine-tuned with "
                         "the optimizer adamw: leave it out, or set those.")
 
+def _check_teacher(config: RunConfig) -> None:
+    "Raise `UserError` for an unknown teacher, or settings of distillation without one."
+    if config.teacher: one_of("teacher", config.teacher, BASELINES)
+    elif config.augment or config.unlabeled or config.teacher_weight != 1:
+        raise UserError("augment, unlabeled and teacher_weight are settings of learning from a "
+                        "teacher: name a baseline as teacher, or leave them out.")
+
 def validated(config: RunConfig) -> RunConfig:
     "Return the configuration itself; raise `UserError` naming the first impossible value."
     for name, choices in CHOICES.items(): one_of(name, getattr(config, name), choices)
@@ -118,7 +134,10 @@ def validated(config: RunConfig) -> RunConfig:
     if config.keyword_branch and is_contextual(config.embedding):
         raise UserError("An encoder has no branch for the keyword: put it in front with "
                         "use_keyword.")
+    if config.embed_dim and is_contextual(config.embedding):
+        raise UserError("embed_dim shortens word vectors; an encoder has none: leave it out.")
     _check_encoder_settings(config)
+    _check_teacher(config)
     if not re.fullmatch(r"|[a-zA-Z0-9][\w+=,.-]{0,63}", config.recipe):
         raise UserError(f"A recipe's name is a letter or digit and then at most 63 of letters, "
                         f"digits, and + = , . _ -, not '{config.recipe[:80]}'.")

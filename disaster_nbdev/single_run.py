@@ -27,7 +27,7 @@ def count_weights(
     classifier = pipeline["classifier"]
     if hasattr(classifier, "calibrated_classifiers_"):
         machine = classifier.calibrated_classifiers_[0].estimator
-        return int(machine.support_vectors_.size + machine.dual_coef_.size + 1)
+        return int(len(machine.support_) * (machine.n_features_in_ + 1) + 1)
     learned = ((classifier.coef_, classifier.intercept_) if hasattr(classifier, "coef_")
                else (classifier.feature_log_prob_, classifier.class_log_prior_))
     return int(sum(part.size for part in learned))

@@ -13,7 +13,7 @@ from disaster_nbdev.backend import keras, tf
 from disaster_nbdev.core import UserError
 from disaster_nbdev.pretrained import installed
 from disaster_nbdev.featurizer import Featurizer, load_featurizer
-from disaster_nbdev.predictor import opened_network
+from disaster_nbdev.predictor import opened_network, saved_weights
 from disaster_nbdev.model import CELLS, build
 from disaster_nbdev.scoring import load_run, open_run, runs_on_numpy, score_texts
 from disaster_nbdev.run_config import RunConfig
@@ -95,7 +95,7 @@ def test_numpy_computes_what_is_saved_now_and_what_was_saved_before(cell, poolin
         saved = load_run(folder)
         assert runs_on_numpy(saved)
         settings = load_featurizer(saved.files).config
-        computed = opened_network(saved.files["model.keras"], settings)
+        computed = opened_network(saved_weights(saved.files["model.keras"]), settings)
         found.append(computed.predict({name: ids[1:] for name, ids in inputs.items()}))
     np.testing.assert_array_equal(*found)
     expected = model.predict_on_batch(inputs)[1:, 0]

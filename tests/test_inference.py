@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, run
 from disaster_nbdev.fallback import TOLERANCE, computable, is_stable, probabilities, settled
 from disaster_nbdev.featurizer import load_featurizer, run_files
-from disaster_nbdev.predictor import BLOCK, opened_network
+from disaster_nbdev.predictor import BLOCK, opened_network, saved_weights
 
 POOLINGS = ("last", "mean", "max", "both", "attention")
 KINDS = [(cell, pooling) for cell in ("gru", "lstm", "rnn", "none") for pooling in POOLINGS
@@ -30,7 +30,7 @@ def pair(config, tmp_path, scale=0.6):
     def draw(shape): return rng.normal(size=shape) * (scale or len(np.zeros(shape)) ** -0.5)
     model.set_weights([draw(w.shape).astype("float32") for w in model.get_weights()])
     model.save(tmp_path/"model.keras")
-    return model, opened_network((tmp_path/"model.keras").read_bytes(), config)
+    return model, opened_network(saved_weights((tmp_path/"model.keras").read_bytes()), config)
 
 
 def rows(n: int, seq_len: int, seed: int = 0) -> np.ndarray:
@@ -164,7 +164,7 @@ def test_saved_runs_agree_with_keras(sample, tmp_path):
         reader, inputs = load_featurizer(files), keras_reader.inputs(tweets)
         for name, ids in reader.inputs(tweets).items():
             np.testing.assert_array_equal(ids, inputs[name])
-        found = opened_network(files["model.keras"], reader.config).predict(inputs)
+        found = opened_network(saved_weights(files["model.keras"]), reader.config).predict(inputs)
         np.testing.assert_allclose(found, predict(model, inputs), atol=2e-5)
 
 

@@ -187,7 +187,7 @@ EXTRAS = {"cluster": "dask distributed", "encoder": "keras_hub", "tune": "optuna
 
 
 @pytest.mark.parametrize("extra, notebooks", [
-    ("cluster", ["64_cluster"]), slow("encoder", ["15_encoder", "24_baseline"]),
+    ("cluster", ["64_cluster"]), slow("encoder", ["15_encoder", "19_baseline"]),
     slow("tune", ["44_search_storage", "45_tuning", "46_tuning_figures"])], ids=EXTRAS)
 def test_without_an_extra_its_notebooks_still_pass(extra, notebooks, tmp_path):
     (tmp_path/"sitecustomize.py").write_text(HIDE)
