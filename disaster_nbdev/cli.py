@@ -201,8 +201,8 @@ def kaggle():
 # %% ../nbs/69_cli.ipynb #93c8babe
 @main.command()
 @click.argument("source", metavar="FILE")
-@click.option("--run", "name", default="gru-glove", show_default=True, metavar="RUN",
-              help="Name or folder of a saved run.")
+@click.option("--run", "name", default="student", show_default=True, metavar="RUN",
+              help="Name or folder of a saved run; student comes with the package.")
 @click.option("--output", "target", default="-", metavar="FILE",
               help="File to write; its ending decides its format, as for FILE. Default: standard "
                    "output.")
@@ -249,15 +249,16 @@ def score(source, name, target, **options):
 # %% ../nbs/69_cli.ipynb #cb5f4893
 @main.command()
 @click.argument("name", metavar="RUN")
-@click.option("--format", "form", type=click.Choice(["keras", "saved_model", "onnx"]),
+@click.option("--format", "form", type=click.Choice(["keras", "saved_model", "onnx", "compact"]),
               default="keras", show_default=True,
               help="keras: a .keras file of Keras's own layers. saved_model: for TensorFlow and "
-                   "its servers. onnx: for the ONNX runtime (extra `onnx`).")
+                   "its servers. onnx: for the ONNX runtime (extra `onnx`). compact: a small run "
+                   "with which this package scores tweets.")
 @click.option("--output", "target", required=True, metavar="FOLDER",
               help="Folder to write; it must not exist.")
 def export(name, form, target):
     """Write the saved run RUN as a folder that other programs load: the network, its vocabulary and
-    a README.md with inputs, outputs, thresholds and cleaning.
+    a README.md that says how to use them.
 
     The network gives the raw probability of a real disaster, before calibration."""
     from disaster_nbdev.export import export_run

@@ -32,8 +32,9 @@ def compact_weights(
 ) -> bytes: # content of network.npz
     "Return the weights as a compact file; raise `Damaged` if one does not fit into 16 bits."
     vectors, scale = quantized(weights[EMBEDDING])
-    others = {path: values.astype("float16") for path, values in weights.items()
-              if path != EMBEDDING}
+    with np.errstate(over="ignore"):
+        others = {path: values.astype("float16") for path, values in weights.items()
+                  if path != EMBEDDING}
     for path, values in others.items():
         if not np.isfinite(values).all(): raise Damaged(f"{path} is too large for 16 bits")
     made = io.BytesIO()

@@ -79,14 +79,21 @@ def _labeled(
     whole = baseline.fit(teacher, texts, labels, SEED)
     return soft[:n], soft[n:], baseline.probabilities(whole, others).astype("float32")
 
+def _read_ahead(teacher: str, frames: dict[str, pd.DataFrame], copies: int) -> None:
+    "Let the teacher's encoder read the same texts for every split and fold, so that it reads once."
+    given = [frames[part] for part in ("train", "validation", "test") if part in frames]
+    baseline.read_all(teacher, given)
+    labeled = [frames[part] for part in ("train", "validation") if part in frames]
+    if copies: baseline.read_all(teacher, [augmented(frame, copies) for frame in labeled])
+
 def soft_labels(
     teacher: str, # a key of `baseline.BASELINES`
     # train (text, target), test (text), and perhaps validation, and copies as `augmented` made them
     frames: dict[str, pd.DataFrame],
 ) -> dict[str, np.ndarray]: # train, copies and test: float32 (n,), from 0 to 1
     "Return a teacher's probabilities; raise `UserError` for too few tweets or a missing encoder."
-    baseline.read_all(teacher, frames.values())
     train, copies = frames["train"], frames.get("copies", frames["train"].head(0))
+    _read_ahead(teacher, frames, len(copies) // max(1, len(train)))
     texts = [tuple(frame["text"]) for frame in (train, copies, frames["test"])]
     found = _labeled(teacher, texts[0], tuple(train["target"]), *texts[1:])
     return dict(zip(("train", "copies", "test"), found))
