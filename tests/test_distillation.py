@@ -34,13 +34,12 @@ class Spy:
 
 
 @pytest.fixture
-def spy(monkeypatch):
-    """Register the spy as a baseline for one test."""
+def spy(monkeypatch, tmp_path):
+    """Register the spy as a baseline for one test, with an empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setitem(baseline.BASELINES, "spy", Spy)
     Spy.fitted, Spy.labeled = [], []
-    distillation._labeled.cache_clear()
-    yield Spy
-    distillation._labeled.cache_clear()
+    return Spy
 
 
 def test_a_teacher_has_seen_no_tweet_that_it_labels(sample, spy):
@@ -97,7 +96,11 @@ def test_soft_labels_are_computed_once_for_all_seeds(sample, spy):
     fits = len(spy.fitted)
     second = distillation.soft_labels("spy", frames)
     assert len(spy.fitted) == fits
-    np.testing.assert_array_equal(first["train"], second["train"])
+    assert set(first) == set(second) == {"train", "copies", "test"}
+    for part, soft in first.items(): np.testing.assert_array_equal(soft, second[part])
+    other = sample.train.assign(target=1 - sample.train["target"])
+    distillation.soft_labels("spy", {**frames, "train": other.loc[frames["train"].index]})
+    assert len(spy.fitted) > fits, "other labels are not answered from the cache"
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])

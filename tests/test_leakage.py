@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from disaster_nbdev import calibration, ensemble
+from disaster_nbdev import baseline, calibration, encoder, ensemble
 from disaster_nbdev.pretrained import installed
 from disaster_nbdev.experiment import baseline_trainer, cross_validate, network_trainer
 from disaster_nbdev.split import grouped_folds, parts
@@ -46,6 +46,7 @@ def test_one_flipped_label_in_the_training_part_is_seen(frames):
 @pytest.mark.parametrize("changes", [
     {}, {"cleaning": "aware", "use_keyword": True, "words_from": "all", "vocabulary_size": 0},
     {"embedding": "corpus"},
+    {"teacher": "logistic-words", "augment": 2, "unlabeled": True},
     {"keyword_branch": True, "cell": "none"}, {"buckets": False, "schedule": "constant"}], ids=str)
 def test_labels_of_the_validation_part_do_not_touch_a_network(frames, changes):
     true, flipped = (network_trainer(dataclasses.replace(SMALL, **changes))(given, 42)
@@ -64,6 +65,32 @@ def test_labels_of_the_validation_part_do_not_touch_a_network_on_an_encoder(fram
 def test_labels_of_the_validation_part_do_not_touch_a_baseline(frames, name):
     true, flipped = (baseline_trainer(name)(given, 42) for given in frames)
     assert all(same(true[part], flipped[part]) for part in ("validation", "test"))
+
+
+def test_centering_and_platt_scaling_know_the_training_part_alone(frames, monkeypatch):
+    """Other validation tweets and labels, read before or with the others, change no test tweet."""
+    if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
+    settings = {**baseline.SETTINGS["svc-sentences"], "center__with_mean": True}
+    monkeypatch.setitem(baseline.SETTINGS, "svc-sentences", settings)
+    found, true = [], frames[0]
+    texts = true["validation"]["text"]
+    changed = frames[1]["validation"].assign(text=[f"{text} again" for text in texts])
+    for validation in (true["validation"], changed, changed.head(7)):
+        monkeypatch.setattr(baseline, "VECTORS", {})
+        given = {**true, "validation": validation}
+        found.append(baseline_trainer("svc-sentences")(given, 42)["test"])
+    # the encoder rounds by the length of a batch, and the machine enlarges this a little
+    for other in found[1:]: np.testing.assert_allclose(other, found[0], atol=1e-3)
+    fitted = baseline.fit("svc-sentences", true["train"]["text"], true["train"]["target"])
+    train = baseline.sentence_features(list(true["train"]["text"]), "minilm")
+    np.testing.assert_allclose(fitted["center"].mean_, train.mean(axis=0), atol=1e-5)
+
+
+def test_what_an_encoder_says_of_a_tweet_does_not_depend_on_the_tweets_read_with_it(sample):
+    if not installed("minilm"): pytest.skip("the extra `encoder` is not installed")
+    texts = encoder.tidy(sample.train["text"].head(40))
+    alone = np.concatenate([encoder.layer_means("minilm", [text]) for text in texts[:5]])
+    np.testing.assert_allclose(encoder.layer_means("minilm", texts)[:5], alone, atol=1e-5)
 
 
 def test_early_stopping_chooses_an_epoch_and_nothing_else(frames):
