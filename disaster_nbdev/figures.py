@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PALETTE', 'PALE', 'KINDS', 'figure', 'style_axes', 'plot_confusion', 'plot_history', 'plot_reliability',
-           'plot_precision_recall', 'plot_workload', 'plot_points', 'plot_accuracy', 'plot_accuracy_against_time',
-           'plot_histories', 'plot_significance']
+           'plot_precision_recall', 'plot_workload', 'plot_points', 'plot_accuracy', 'plot_histories',
+           'plot_significance']
 
 # %% ../nbs/31_figures.ipynb #2dc335f7
 from typing import TYPE_CHECKING
@@ -229,25 +229,6 @@ def plot_accuracy(
         axes.text(1.01, i, f"{value:.{digits}f}", transform=axes.get_yaxis_transform(),
                   va="center")
     drawn.legend(loc="outside lower center", ncols=3, frameon=False)
-    return drawn
-
-# %% ../nbs/31_figures.ipynb #eb9da313
-def plot_accuracy_against_time(
-    # run, kind, accuracy, low, high (fractions of 1), train_seconds (missing: left out)
-    table: pd.DataFrame,
-    title: str = "Accuracy against training time", # names the rows
-) -> "Figure":
-    "Plot accuracy against training time, with the interval of the best run."
-    timed = table[table["train_seconds"] > 0].sort_values("accuracy", ascending=False)
-    drawn = figure(title, 8, 4.8)
-    axes = style_axes(drawn.add_subplot(), "Training time (seconds, logarithmic)",
-                      "Accuracy (fraction of tweets)")
-    axes.set_xscale("log"); axes.margins(0.12)
-    plot_points(axes, timed, "train_seconds", "accuracy")
-    for best in timed[timed["low"].notna()].head(1).itertuples():
-        axes.axhspan(best.low, best.high, color=PALE, zorder=0,
-                     label=f"95 % interval of {best.run}")
-    if len(timed): drawn.legend(loc="outside lower center", ncols=4, frameon=False)
     return drawn
 
 # %% ../nbs/31_figures.ipynb #8747b589

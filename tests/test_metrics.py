@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn import metrics as reference
 from sklearn.calibration import calibration_curve
 
-from disaster_nbdev import baseline, errors, figures, metrics
+from disaster_nbdev import baseline, cost, errors, figures, metrics
 from disaster_nbdev.core import UserError
 
 # few distinct probabilities make ties common; they include both ends, the threshold and bin edges
@@ -221,15 +221,23 @@ def pairs(n):
                              for name in RUNS[:n]})
 
 
+def costs():
+    """Return accuracy and cost of many runs."""
+    table = many_runs()
+    return table.assign(score=table["accuracy"], microseconds=np.geomspace(5, 9e3, len(table)),
+                        minutes=np.geomspace(0.01, 90, len(table))[::-1])
+
+
 FIGURES = {"confusion": lambda: figures.plot_confusion([0, 1, 1], [0, 1, 0], "Title"),
            "confusion of one class": lambda: figures.plot_confusion([1, 1], [1, 1], "Title"),
            "history": lambda: figures.plot_history(history(), "Title"),
            "history of one epoch": lambda: figures.plot_history(history(1), "Title"),
            "accuracy": lambda: figures.plot_accuracy(many_runs()),
            "accuracy of one run": lambda: figures.plot_accuracy(many_runs(1)),
-           "time": lambda: figures.plot_accuracy_against_time(many_runs()),
-           "time of no run": lambda: figures.plot_accuracy_against_time(
-               many_runs().assign(train_seconds=np.nan)),
+           "cost": lambda: cost.plot_cost(costs()),
+           "cost of one run": lambda: cost.plot_cost(costs().head(1)),
+           "unknown cost": lambda: cost.plot_cost(costs().assign(microseconds=np.nan,
+                                                                 minutes=np.nan)),
            "histories": lambda: figures.plot_histories(
                {name: history(3 + i) for i, name in enumerate(RUNS)}),
            "histories of none": lambda: figures.plot_histories({}),
