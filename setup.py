@@ -31,7 +31,7 @@ setup(
     ],
     packages=find_packages(include=["disaster_nbdev", "disaster_nbdev.*"]),
     include_package_data=True,
-    package_data={"disaster_nbdev": ["report_template/**/*", "py.typed"]},
+    package_data={"disaster_nbdev": ["report_template/**/*", "student/*", "py.typed"]},
     python_requires=f">={config['min_python']},<3.14",
     install_requires=config["requirements"].split(),
     extras_require=extras,

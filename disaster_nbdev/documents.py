@@ -6,7 +6,8 @@
 __all__ = ['SHEET_KEYS', 'GROUPS', 'TEST', 'SETTINGS', 'SHOWN', 'WATTS', 'PAGES', 'SHEET_BLOCKS', 'NO_SHEET', 'markers', 'fill',
            'Evidence', 'evidence', 'group_of', 'results_block', 'featured', 'card_model', 'choice_block',
            'models_block', 'metrics_block', 'splits_block', 'operating_block', 'prevalence_block', 'calibration_block',
-           'slices_block', 'cost_block', 'read_targets', 'speed_block', 'block_text', 'documents', 'write_documents']
+           'slices_block', 'cost_block', 'read_targets', 'speed_block', 'student_block', 'block_text', 'documents',
+           'write_documents']
 
 # %% ../nbs/52_documents.ipynb #4bc7dc00
 import html, json, re
@@ -33,6 +34,7 @@ from .page_records import split_sizes_block
 from .pretrained import is_contextual
 from .record import Record, read_records
 from .repeats import all_predictions, read_repeats
+from .student import student_text
 
 # %% ../nbs/52_documents.ipynb #3a7446fc
 def markers(name: str) -> tuple[str, str]: # start, end
@@ -337,11 +339,16 @@ def speed_block(facts: Evidence) -> str: # Markdown
               f"{machine['memory_gb']} GB, {machine['date'][:10]}.")
 
 # %% ../nbs/52_documents.ipynb #fbb38ce6
+def student_block(facts: Evidence) -> str: # Markdown
+    "Return the figures of the run that comes with the package."
+    return student_text(facts.report)
+
 PAGES = { # page -> name of a block -> function that returns its text
     "README.md": {"results": results_block},
     "GUIDE.md": {"speed": speed_block},
     "MODEL_CARD.md": {
-        "choice": choice_block, "models": models_block, "noise": noise_block,
+        "choice": choice_block, "models": models_block, "student": student_block,
+        "noise": noise_block,
         "metrics": metrics_block, "splits": splits_block, "operating points": operating_block,
         "prevalence": prevalence_block, "calibration": calibration_block, "slices": slices_block,
         "cost": cost_block},

@@ -64,6 +64,14 @@ def test_the_command_scores_and_helps(python, saved, tmp_path):  # noqa: F811
     assert python("-c", COMMAND, "--version").stdout.strip().endswith(disaster_nbdev.__version__)
 
 
+def test_tweets_are_scored_without_any_training(python, tmp_path):
+    (tmp_path/"tweets.csv").write_text("text\nForest fire near La Ronge\nI love this mixtape\n")
+    answer = python("-c", COMMAND, "score", "tweets.csv")
+    assert answer.returncode == 0, answer.stderr
+    labels = [line.split(",")[-2] for line in answer.stdout.splitlines()[1:]]
+    assert labels == ["1", "0"]
+
+
 @pytest.mark.parametrize("words", [
     "report", "report --dry-run", "report --only gru", "run gru", "run -p cell gru", "run",
     "readme"])
@@ -76,7 +84,7 @@ def test_what_needs_a_clone_says_so(words, python):
 
 
 @pytest.mark.parametrize("words, said", [
-    ("data show", "There is no train.csv in"), ("score none.csv", "There is no saved run"),
+    ("data show", "There is no train.csv in"), ("score none.csv", "none.csv"),
     ("data kaggle", "pip install 'disaster_nbdev[kaggle]'")])
 def test_other_mistakes_are_one_sentence(words, said, python):
     if words == "data kaggle":
