@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['DATA', 'OUTPUT', 'FORCE', 'Mistake', 'as_mistake', 'ending', 'Commands', 'main', 'by_name', 'say', 'report',
-           'run_parameters', 'run', 'data', 'show', 'kaggle', 'score', 'export', 'readme']
+           'run_parameters', 'run', 'data', 'show', 'kaggle', 'score', 'export', 'readme', 'open_report', 'submit']
 
 # %% ../nbs/69_cli.ipynb #b4d2b095
 import signal, sys, time
@@ -184,10 +184,15 @@ def data():
 # %% ../nbs/69_cli.ipynb #82fd125d
 @data.command()
 @DATA
-def show(data):
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def show(data, as_json):
     "Print which data are used, after checking them."
     from disaster_nbdev.data import load
     dataset = load(data)
+    if as_json:
+        import json
+        facts = {"name": dataset.name, "folder": str(dataset.folder), **dataset.fingerprint}
+        return click.echo(json.dumps(facts))
     click.echo(f"{dataset.name} data in {dataset.folder}")
     for key, value in dataset.fingerprint.items(): click.echo(f"  {key:13} {value}")
 
@@ -275,3 +280,36 @@ def readme():
     root = clone_root()
     for path in write_documents(report_folder("kaggle"), root):
         click.echo(f"Written from the records: {path.relative_to(root)}")
+
+# %% ../nbs/69_cli.ipynb #777773a8
+@main.command("open")
+@OUTPUT
+def open_report(output):
+    "Open the report in a browser: on Kaggle's tweets, else on your own, else on the sample."
+    from disaster_nbdev.core import UserError, project_root, resolve
+    from disaster_nbdev.scoring import DATASETS
+    reports = project_root()/"reports"
+    folders = [resolve(output)] if output else [reports/name for name in DATASETS]
+    index = next((path for folder in folders if (path := folder/"index.html").is_file()), None)
+    if index is None:
+        raise UserError(f"There is no report in {folders[0]}: make one with disaster report.")
+    click.echo(str(index))
+    if click.launch(index.as_uri()) != 0: say("No browser could be started; open the file above.")
+
+# %% ../nbs/69_cli.ipynb #33112212
+@main.command()
+@click.argument("name", metavar="RUN")
+@click.option("--message", metavar="TEXT", default="",
+              help="Description of the submission. Default: the run and when it was recorded.")
+@OUTPUT
+def submit(name, message, output):
+    """Submit the recorded predictions of RUN to Kaggle's competition, with Kaggle's own client and
+    your credentials (extra `kaggle`)."""
+    from disaster_nbdev.core import one_of
+    from disaster_nbdev.data import submit_to_kaggle
+    from disaster_nbdev.record import read_record, report_folder
+    runs = report_folder("kaggle", output)/"runs"
+    one_of("run", name, sorted(path.parent.name for path in runs.glob("[!.]*/run.json")))
+    record = read_record(runs/name)
+    described = message or f"{name}, recorded {record.run['created'][:10]}"
+    click.echo(submit_to_kaggle(record.folder/"submission.csv", described))

@@ -133,7 +133,7 @@ print([name for name in heavy if name in sys.modules])
     assert answer.returncode == 0
     listed = [line.split()[0] for line in answer.stdout.partition("Commands:")[2].splitlines()
               if line.startswith("  ") and not line.startswith("   ")]
-    assert listed == ["data", "export", "readme", "report", "run", "score"]
+    assert listed == ["data", "export", "open", "readme", "report", "run", "score", "submit"]
 
 
 def test_score_keeps_rows_columns_and_order(saved, tmp_path):
@@ -208,3 +208,57 @@ def test_score_says_when_the_saved_run_is_damaged(saved, tmp_path):
     assert answer.returncode == 2
     assert "no usable saved run" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+CLIENT = """
+class KaggleApi:
+    def authenticate(self):
+        print("a page of help")
+        if not {signed_in}: exit(1)
+
+    def competition_submit(self, file_name, message, competition, quiet):
+        if {offline}: raise ConnectionError
+        lines = open(file_name).read().splitlines()
+        return f"{{competition}}: {{len(lines) - 1}} rows, {{lines[0]}}, {{message}}"
+"""
+
+
+def submit(tmp_path, *words, signed_in=True, offline=False):
+    """Call `disaster submit` with a client that needs no network."""
+    package = tmp_path/"kaggle"/"api"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent): (folder/"__init__.py").touch()
+    code = CLIENT.format(signed_in=signed_in, offline=offline)
+    (package/"kaggle_api_extended.py").write_text(code)
+    return run("disaster", "submit", *words, PYTHONPATH=str(tmp_path))
+
+
+def test_a_recorded_run_is_submitted(tmp_path):
+    answer = submit(tmp_path, "gru-glove", "--message", "my words")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout == "nlp-getting-started: 3263 rows, id,target, my words\n"
+
+
+@pytest.mark.parametrize("words, client, said", [
+    (["gru-glov"], {}, "Unknown run 'gru-glov'"),
+    (["gru-glove"], {"signed_in": False}, "knows no credentials: create an API token at"),
+    (["gru-glove"], {"offline": True}, "did not take submission.csv (ConnectionError)"),
+    (["gru-glove", "--output", "/nowhere"], {}, "Unknown run 'gru-glove'")])
+def test_what_cannot_be_submitted_is_one_sentence(words, client, said, tmp_path):
+    answer = submit(tmp_path, *words, **client)
+    assert answer.returncode == 2 and answer.stdout == ""
+    assert said in answer.stderr and len(answer.stderr.splitlines()) == 1
+
+
+def test_a_report_is_opened(tmp_path):
+    (tmp_path/"index.html").write_text("<!doctype html>")
+    answer = run("disaster", "open", "--output", str(tmp_path), BROWSER="true %s")
+    assert answer.returncode == 0 and answer.stdout.strip() == str(tmp_path/"index.html")
+    answer = run("disaster", "open", "--output", str(tmp_path/"none"))
+    assert answer.returncode == 2 and "There is no report in" in answer.stderr
+
+
+def test_facts_about_the_data_as_json():
+    answer = run("disaster", "data", "show", "--json", "--data", str(SAMPLE))
+    facts = json.loads(answer.stdout)
+    assert facts["name"] == "sample" and facts["train_rows"] > 1000

@@ -13,9 +13,8 @@ from disaster_nbdev.split import parts
 from disaster_nbdev.student import shipped_bytes, shipped_config, shipped_folder, shipped_name
 from disaster_nbdev.student import student_text
 
-FIRES = ["Forest fire near La Ronge Sask. Canada", "Crews fight a fire on Pine Street tonight",
-         "Earthquake of magnitude 6.1 kills 12 in Nepal"]
-SONGS = ["The crowd is on fire tonight", "I love fruits", "this mixtape is fire"]
+TWEETS = {"Forest fire near La Ronge Sask. Canada": 1, "The crowd is on fire tonight": 0,
+          "Earthquake of magnitude 6.1 kills 12 in Nepal": 1, "this mixtape is fire": 0}
 
 
 def test_it_is_small_and_computed_by_numpy():
@@ -26,7 +25,7 @@ def test_it_is_small_and_computed_by_numpy():
 
 def test_it_was_trained_with_the_cleaning_code_of_the_package():
     """`load_run` refuses a run of other cleaning code; then `make student` is due."""
-    assert Classifier.load(STUDENT).predict(FIRES + SONGS).tolist() == [1, 1, 1, 0, 0, 0]
+    assert Classifier.load(STUDENT).predict(list(TWEETS)).tolist() == list(TWEETS.values())
 
 
 def test_its_settings_are_those_of_a_recipe():
