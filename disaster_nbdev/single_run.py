@@ -69,7 +69,8 @@ def count_weights(
     classifier = pipeline["classifier"]
     if hasattr(classifier, "calibrated_classifiers_"):
         machine = classifier.calibrated_classifiers_[0].estimator
-        return int(len(machine.support_) * (machine.n_features_in_ + 1) + 1)
+        width = pipeline["center"].n_features_in_ # of a support vector, which has a weight too
+        return int(len(machine.support_) * (width + 1) + 1)
     learned = ((classifier.coef_, classifier.intercept_) if hasattr(classifier, "coef_")
                else (classifier.feature_log_prob_, classifier.class_log_prior_))
     return int(sum(part.size for part in learned))

@@ -12,6 +12,7 @@ import pytest
 from disaster_nbdev import baseline, calibration, encoder, ensemble
 from disaster_nbdev.pretrained import installed
 from disaster_nbdev.experiment import baseline_trainer, cross_validate, network_trainer
+from disaster_nbdev.single_run import count_weights
 from disaster_nbdev.split import grouped_folds, parts
 from disaster_nbdev.run_config import RunConfig
 from disaster_nbdev.training import fit, network, prepared_frames
@@ -84,6 +85,7 @@ def test_centering_and_platt_scaling_know_the_training_part_alone(frames, monkey
     fitted = baseline.fit("svc-sentences", true["train"]["text"], true["train"]["target"])
     train = baseline.sentence_features(list(true["train"]["text"]), "minilm")
     np.testing.assert_allclose(fitted["center"].mean_, train.mean(axis=0), atol=1e-5)
+    assert (count_weights(fitted) - 1) % (train.shape[1] + 1) == 0
 
 
 def test_what_an_encoder_says_of_a_tweet_does_not_depend_on_the_tweets_read_with_it(sample):
