@@ -48,7 +48,8 @@ def student_text(
     try: record = read_record(report/"runs"/name)
     except UserError: return f"The run {name}, of which it is a copy, is not recorded here."
     scores, folds = read_leaderboard(report), report/"runs"/f"{name}-folds"
-    words = len(json.loads((shipped_folder()/"vocabulary.json").read_text("utf-8"))["words"])
+    vocabulary = (shipped_folder()/"vocabulary.json").read_text(encoding="utf-8")
+    words = len(json.loads(vocabulary)["words"])
     rows = [["run", name], ["recorded", record.run["created"][:10]],
             ["size", f"{sum(shipped_bytes().values()) / 1000:,.0f} kB, {words:,} words, "
                      f"{config['embed_dim']} numbers for each"],
