@@ -5,13 +5,12 @@ import pytest
 from conftest import ROOT
 from disaster_nbdev import Classifier
 from disaster_nbdev.data import load
+from disaster_nbdev.featurizer import STUDENT, shipped_folder
 from disaster_nbdev.metrics import predicted
 from disaster_nbdev.record import read_record, report_folder
-from disaster_nbdev.scoring import STUDENT, find_run, is_compact, load_run, runs_on_numpy
-from disaster_nbdev.scoring import score_texts
+from disaster_nbdev.scoring import find_run, is_compact, load_run, runs_on_numpy, score_texts
 from disaster_nbdev.split import parts
-from disaster_nbdev.student import shipped_bytes, shipped_config, shipped_folder, shipped_name
-from disaster_nbdev.student import student_text
+from disaster_nbdev.student import shipped_bytes, shipped_config, shipped_name, student_text
 
 TWEETS = {"Forest fire near La Ronge Sask. Canada": 1, "The crowd is on fire tonight": 0,
           "Earthquake of magnitude 6.1 kills 12 in Nepal": 1, "this mixtape is fire": 0}
